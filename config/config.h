@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * config.h - YAML text to a checked, immutable struct config
+ *
+ * Parsing has no side effect and reads no other file. Every key is declared once in key_list.h with
+ * type, default, range and help; the parser, `shuntd --check`, the man page and docs/config.md all
+ * come out of it. Unknown keys, duplicate keys, wrong types, values out of range and dangling names
+ * (a route naming no model) are faults: each has file, line and a text naming the key; all of them
+ * are reported, not only the first.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "config/kind.h"
+#include "lib/base/base.h"
+#include "lib/base/err.h"
+#include "lib/base/log.h"
+
+struct config_listen {
+	char *text;	/* as written, for messages: "127.0.0.1:8787" or "unix:/run/shunt/shunt.sock" */
+	char *host;	/* NULL for unix */
+	uint16_t port;	/* 0: any free port (tests) */
+	char *path;	/* unix socket path, NULL for TCP */
+	uint32_t mode;	/* of the unix socket */
+};
+
+struct config_limits {
+	uint64_t body_bytes;
+	uint64_t header_bytes;
+	uint64_t response_bytes; /* a non-stream answer held in memory */
+	uint32_t connections;	 /* per gateway */
+	uint32_t header_ms;	 /* whole request head, from its first byte */
+	uint32_t body_ms;	 /* whole body; and */
+	uint32_t body_min_bytes_per_s;
+	uint32_t idle_ms;	 /* keep-alive without a request */
+	uint32_t write_ms;	 /* client takes no byte */
+	uint32_t request_ms;	 /* a request's whole life */
+};
+
+struct config_auth {
+	char *keys_file;       /* NULL: open to everybody who can connect */
+	char *admin_keys_file; /* NULL: admin by Unix socket only */
+};
+
+struct config_restart {
+	uint32_t delay_ms; /* first delay; doubles with jitter */
+	uint32_t delay_max_ms;
+	uint32_t healthy_ms; /* ready for this long: delay starts over */
+};
+
+struct config_backend {
+	char *name;
+	enum backend_kind_id kind;
+	char *url;	/* without trailing slash; NULL for kinds without one */
+	char *key_file; /* NULL: no key */
+	char *proxy;	/* NULL: none (the environment is not read) */
+	char *ca_file;	/* NULL: the system's */
+	bool tls_verify;
+	bool discover;	/* serve every model the upstream lists under its own name */
+	bool standby;	/* only when nothing else can answer */
+	uint32_t max_in_flight;
+	uint32_t connect_ms;
+	uint32_t first_byte_ms;
+	uint32_t stall_ms; /* between bytes */
+	uint32_t probe_ms; /* between health probes */
+	/* kind sim only */
+	struct {
+		uint64_t seed;
+		uint32_t ttft_ms;
+		uint32_t tokens_per_s; /* 0: as fast as possible */
+		uint32_t tokens;       /* length of an answer */
+		char **models;	       /* what it serves */
+		size_t models_len;
+	} sim;
+	unsigned line;
+};
+
+enum tri { TRI_NO, TRI_YES, TRI_UNKNOWN };
+
+struct config_deployment {
+	char *backend;	/* name; checked to exist */
+	char *model;	/* upstream name */
+	uint32_t weight; /* for weighted balancing */
+	unsigned line;
+};
+
+struct config_model {
+	char *name;
+	struct config_deployment *deployments;
+	size_t deployments_len;
+	double quality;	      /* 0..1, prior of this model's answers; negative: not said */
+	double input_usd;     /* per million tokens; negative: not said */
+	double output_usd;
+	uint32_t context_tokens; /* 0: not said, ask the profiler */
+	enum tri tools, vision, json;
+	unsigned line;
+};
+
+enum strategy {
+	STRATEGY_BALANCED,
+	STRATEGY_QUALITY_FIRST,
+	STRATEGY_COST_FIRST,
+	STRATEGY_SPEED,
+	STRATEGY_ROUND_ROBIN,
+	STRATEGY_WEIGHTED,
+	STRATEGY_LEAST_LOADED
+};
+const char *strategy_name(enum strategy s);
+
+struct config_route {
+	char *name;
+	char **models; /* names or "*" for all; order is the tie-break */
+	size_t models_len;
+	char *default_model; /* NULL: the best single one by score */
+	enum strategy strategy;
+	double dial;	    /* 0 cheapest .. 1 best; negative: the strategy's own weights */
+	char *scorer;	    /* "heuristic" is the only one so far */
+	double threshold;   /* difficulty from which strong models are wanted */
+	uint32_t attempts;  /* most candidates tried for one request */
+	uint32_t first_byte_ms; /* hop deadline; 0: the backend's */
+	uint32_t request_ms;	/* 0: limits.request_ms */
+	double max_usd;		/* price cap per million output tokens; negative: none */
+	unsigned line;
+};
+
+/* A word rule: fires on whole words only, case-insensitive. */
+struct config_rule {
+	char *name; /* class: action, memory, chat, vision, code, ... */
+	int32_t priority;
+	char **words;	 /* words and phrases; "*" at the end of a word matches its continuations */
+	size_t words_len;
+	char **except;	 /* phrases in which a hit does not count */
+	size_t except_len;
+	bool on_image;	 /* fires on requests with an image */
+	bool on_tools;	 /* fires on requests with tools */
+	char **routes;	 /* only in these; empty: in all */
+	size_t routes_len;
+	char *model;	 /* the model (or route's model group) it sends to */
+	unsigned line;
+};
+
+struct config {
+	char *run_dir;
+	struct config_listen *listen;
+	size_t listen_len;
+	uint32_t gateways; /* processes */
+	enum log_level log_level;
+	enum log_format log_format;
+	bool discover_local; /* look for Ollama, llama.cpp, vLLM on their usual ports */
+	uint32_t start_ms;   /* a worker that is not ready by then is killed */
+	uint32_t heartbeat_ms; /* a worker silent for this long is killed */
+	uint32_t drain_ms;     /* time for running requests at stop and replace */
+	uint32_t spin_us;      /* loop_set_spin of gateways and backends */
+	bool pin_cpus;	       /* keep the busy workers of one request path on one core */
+	struct config_restart restart;
+	struct config_limits limits;
+	struct config_auth auth;
+	struct config_backend *backends;
+	size_t backends_len;
+	struct config_model *models;
+	size_t models_len;
+	struct config_route *routes;
+	size_t routes_len;
+	struct config_rule *rules;
+	size_t rules_len;
+};
+
+struct config_fault {
+	unsigned line; /* 0: the file as a whole */
+	char text[200];
+};
+
+enum { CONFIG_FAULTS_MAX = 50 };
+
+struct config_faults {
+	struct config_fault rows[CONFIG_FAULTS_MAX]; /* in line order */
+	size_t len;
+	size_t more; /* how many did not fit */
+};
+
+/*
+ * Parse text (len bytes, need not be NUL-terminated); path is for messages only. On ERR_CONFIG
+ * *out is untouched, faults (NULL allowed) tells everything and e the first one as "PATH:LINE: ..".
+ */
+MUST enum err_code config_parse(struct config **out, const char *path, const char *text, size_t len,
+	struct config_faults *faults, struct err *e);
+/* Read the file (at most CONFIG_TEXT_MAX of shm/board.h), then as above. *text_out is the text. */
+struct buf;
+MUST enum err_code config_load(struct config **out, struct buf *text_out, const char *path,
+	struct config_faults *faults, struct err *e);
+void config_free(struct config **c_p);
+
+const struct config_backend *config_backend(const struct config *c, const char *name);
+const struct config_model *config_model(const struct config *c, const char *name);
+const struct config_route *config_route(const struct config *c, const char *name);
+
+/*
+ * A hash of what a worker was built from, so that a reload restarts it only when that changed: the
+ * listening sockets for a gateway, its backend row for a backend worker.
+ */
+uint64_t config_hash_listen(const struct config *c);
+uint64_t config_hash_backend(const struct config_backend *b);
+
+/* The reference of all keys, from key_list.h: Markdown for docs/config.md, roff for the man page. */
+enum config_doc { CONFIG_DOC_MARKDOWN, CONFIG_DOC_ROFF };
+void config_reference(struct buf *out, enum config_doc form);

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * kind_list.h - the one table of backend kinds
+ *
+ * Without include guard: define BACKEND_KIND and include it. A new kind is one row here, one file
+ * workers/backend/kind_<name>.c that defines `const struct backend_kind backend_kind_<name>`.
+ *
+ * BACKEND_KIND(symbol, name, wants_url, local_port, help)
+ *   local_port: where such a server is looked for by discover_local (0: not)
+ */
+BACKEND_KIND(OPENAI, openai, true, 0, "any server with OpenAI's API: llama.cpp, vLLM, LM Studio, hosted")
+BACKEND_KIND(OLLAMA, ollama, true, 11434, "Ollama's own API")
+BACKEND_KIND(ANTHROPIC, anthropic, true, 0, "Anthropic's messages API")
+BACKEND_KIND(SIM, sim, false, 0, "simulated model: deterministic text, set speed")

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * role.h - the roles of worker_list.h as an enum
+ */
+#pragma once
+
+#include <stdint.h>
+
+/* The order is that of worker_list.h and of enum Role in the schema. */
+enum role {
+	ROLE_NONE = 0,
+#define WORKER(symbol, name, calls, fds, stop_order) ROLE_##symbol,
+#include "workers/worker_list.h"
+#undef WORKER
+	ROLES
+};
+
+#define ROLE_BIT(role) (1U << (role))
+
+enum { FD_LISTEN = 1 };

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * worker_list.h - the one table of process types
+ *
+ * Deliberately without include guard: define WORKER and include it. The names are also the values
+ * of enum Role in schemas/shunt.fbs, in this order (tests/lint compares them).
+ *
+ * WORKER(symbol, name, calls, fds, stop_order)
+ *   symbol      ROLE_<symbol>
+ *   name        of the role, its folder workers/<name>/ and its binary shunt-<name>
+ *   calls       roles it may open a conversation with (bit mask); they answer on the same path
+ *   fds         FD_LISTEN: inherits the listening sockets
+ *   stop_order  lower stops first; a role is only told to stop when all lower ones have gone
+ */
+WORKER(GATEWAY, gateway, ROLE_BIT(ROLE_BACKEND) | ROLE_BIT(ROLE_PROFILER), FD_LISTEN, 1)
+WORKER(PROFILER, profiler, ROLE_BIT(ROLE_BACKEND), 0, 2)
+WORKER(BACKEND, backend, 0, 0, 3)
