@@ -15,26 +15,25 @@
 #include "lib/base/buf.h"
 #include "lib/base/err.h"
 
-/* A string in a message: not NUL-terminated for the reader's purposes; len bytes. */
-struct msg_str {
-	const char *p;
-	size_t len;
-};
+#include "shunt_msg.h" /* generated: struct msg_str, enum msg_type, struct msg, MSG_LIST, limits */
 
 /* View of a C string for building a message. */
 struct msg_str msg_str(const char *s);
+/* Likewise of at most max bytes of it, whole UTF-8 characters: the limits are MSG_<..>_MAX. */
+struct msg_str msg_str_cut(const char *s, size_t max);
 /* Copy into out[0..size), NUL-terminated, cut to fit. Returns out. */
 char *msg_str_copy(char *out, size_t size, struct msg_str s);
 
-#include "shunt_msg.h" /* generated: enum msg_type, struct msg_head, struct msg, row list */
-
-/* Append the encoding of m to out. CHECKs the limits of the schema: they are our own promises. */
+/* Append the encoding of m to out. CHECKs the limits of the schema: they are our own promises, so
+ * text that came from outside goes through msg_str_cut first. */
 void msg_encode(struct buf *out, const struct msg *m);
 
 /*
- * Verify data[0..len) and set *out to views into it; out lives as long as data. ERR_MALFORMED for
- * anything that is not exactly one known message within its limits.
+ * Verify data[0..len) and set *out to views into it; out lives as long as data, which must be
+ * aligned to 8 bytes. ERR_MALFORMED for anything that is not exactly one known message within its
+ * limits, with no byte too many.
  */
 MUST enum err_code msg_decode(struct msg *out, const void *data, size_t len, struct err *e);
 
 const char *msg_name(enum msg_type type);
+bool msg_may_carry_payload(enum msg_type type); /* a second frame of raw bytes */

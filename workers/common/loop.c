@@ -213,8 +213,8 @@ loop_wait_ms(struct loop *l, uint64_t wait_ns)
 	const uint64_t ms_max = 3600 * 1000;
 	uint64_t ms = MIN(wait_ns / NS_PER_MS + (wait_ns % NS_PER_MS != 0), ms_max);
 
-	return epoll_wait(l->epoll_fd, l->batch, LOOP_BATCH,
-		wait_ns == UINT64_MAX ? -1 : (int)ms);
+	return epoll_wait(
+		l->epoll_fd, l->batch, LOOP_BATCH, wait_ns == UINT64_MAX ? -1 : (int)ms);
 }
 
 static int
