@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a file exports and which memory it writes."""
+import re
+import subprocess
+
+import tree
+
+# Writable data of the product, each with its reason. Nothing else may outlive a function call.
+GLOBALS = {
+    "log_state": "who speaks, the level in force, text or JSON",
+    "panic_text": "a signal handler has no other way to its row",
+    "panic_size": "likewise",
+}
+
+
+def nouns(path):
+    """Beginnings that an external name of this file may have."""
+    names = {path.stem, path.parent.name, *path.stem.split("_")}
+    for header in (path.with_suffix(".h"), path.parent / f"{path.parent.name}.h"):
+        if (tree.ROOT / header).is_file():
+            names |= set(re.findall(r"^struct (\w+)", tree.bare(header), re.M))
+    return names
+
+
+def check_names():
+    """external functions begin with their file's, folder's or type's noun"""
+    for f in tree.functions():
+        if f["static"] or f["name"] == "main" or f["path"].suffix != ".c":
+            continue
+        if not any(f["name"] == n or f["name"].startswith(n + "_") for n in nouns(f["path"])):
+            yield f"{f['path']}:{f['line']}: {f['name']} begins with none of {sorted(nouns(f['path']))}"
+
+
+def check_static_or_declared():
+    """every function that is not static is declared in a header"""
+    headers = "\n".join(tree.bare(p) for p in tree.code(".h"))
+    for f in tree.functions():
+        if f["static"] or f["name"] == "main" or f["path"].suffix != ".c":
+            continue
+        if not re.search(rf"\b{f['name']}\s*\(", headers):
+            yield f"{f['path']}:{f['line']}: {f['name']} is in no header: make it static"
+
+
+def writable_symbols(objects):
+    """(object, section, symbol) of every object-sized symbol in writable memory."""
+    out = subprocess.run(["objdump", "-t", *objects], capture_output=True, text=True,
+                         check=True).stdout
+    current = ""
+    for line in out.splitlines():
+        if ":     file format" in line:
+            current = line.split(":", 1)[0]
+        m = re.match(r"[0-9a-f]+ .{6}O (\S+)\t[0-9a-f]+\s+(?:\.hidden )?(\S+)$", line)
+        if m and re.match(r"\.(data|bss|tbss|tdata)(?!\.rel\.ro)|\*COM\*", m.group(1)):
+            yield current, m.group(1), m.group(2)
+
+
+def check_globals():
+    """writable globals are on the short list of tests/lint/check_symbols.py"""
+    build = tree.built()
+    objects = [str(p) for folder in tree.CODE for p in build.glob(f"{folder}/**/*.c.o")]
+    objects += [str(p) for p in build.glob("*.p/*.c.o")]
+    if not objects:
+        raise tree.Skip(f"no object file in {build}")
+    for where, section, symbol in writable_symbols(objects):
+        name = re.sub(r"\.\d+$", "", symbol)
+        if name not in GLOBALS and not name.startswith("__"):
+            yield f"{where.removeprefix(str(build) + '/')}: {name} in {section}"
