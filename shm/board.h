@@ -183,6 +183,12 @@ MUST enum err_code board_set_config(struct board *b, const char *path, const cha
 	struct err *e);
 struct worker_row *board_own_row(struct board *b); /* the attached slot's own row */
 struct worker_row *board_slot_row(struct board *b, unsigned slot); /* supervisor: before a start */
+/* Supervisor, before a start: gauges, last words and memory figures to 0, heartbeat to now. Counters
+ * outlive a restart, and start from 0 where the slot goes to another worker. */
+enum board_life { BOARD_LIFE_FIRST, BOARD_LIFE_AGAIN };
+void board_prepare_slot(struct board *b, unsigned slot, enum board_life life);
+/* Copy out a slot's last words as one printable line, "" where it left none. */
+void board_last_words(const struct board *b, unsigned slot, char out[LAST_WORDS_MAX]);
 void board_set_profile(struct board *b, unsigned row, const struct profile_info *info);
 void board_profiles_changed(struct board *b);
 
