@@ -109,19 +109,32 @@ buf_str(const struct buf *b)
 struct shared_bytes {
 	struct bytes pub; /* first: a struct bytes * is also a struct shared_bytes * */
 	_Atomic unsigned owners;
-	char *mem;
+	bytes_free_fn *free_fn; /* NULL: the content lies behind this struct */
+	void *arg;
+	char own[];
 };
 
-static struct bytes *
-bytes_adopt(char *mem, size_t len)
+static struct shared_bytes *
+bytes_new(size_t own_size)
 {
-	struct shared_bytes *s = calloc(1, sizeof(*s));
+	struct shared_bytes *s = malloc(sizeof(*s) + own_size);
 
 	CHECK(s != NULL);
-	s->pub.data = mem;
-	s->pub.len = len;
-	s->mem = mem;
 	atomic_init(&s->owners, 1);
+	s->free_fn = NULL;
+	s->arg = NULL;
+	return s;
+}
+
+struct bytes *
+bytes_adopt(const void *data, size_t len, bytes_free_fn *free_fn, void *arg)
+{
+	struct shared_bytes *s = bytes_new(0);
+
+	CHECK(free_fn != NULL);
+	s->pub = (struct bytes){data, len};
+	s->free_fn = free_fn;
+	s->arg = arg;
 	return &s->pub;
 }
 
@@ -131,7 +144,7 @@ bytes_from_buf(struct buf *b)
 	struct bytes *s;
 
 	buf_reserve(b, 0);
-	s = bytes_adopt(b->data, b->len);
+	s = bytes_adopt(b->data, b->len, free, b->data);
 	*b = (struct buf)BUF_INIT;
 	return s;
 }
@@ -139,13 +152,13 @@ bytes_from_buf(struct buf *b)
 struct bytes *
 bytes_copy(const void *data, size_t len)
 {
-	char *mem = malloc(len + 1);
+	struct shared_bytes *s = bytes_new(len + 1);
 
-	CHECK(mem != NULL);
 	if (len > 0)
-		memcpy(mem, data, len);
-	mem[len] = '\0';
-	return bytes_adopt(mem, len);
+		memcpy(s->own, data, len);
+	s->own[len] = '\0';
+	s->pub = (struct bytes){s->own, len};
+	return &s->pub;
 }
 
 struct bytes *
@@ -168,6 +181,7 @@ bytes_unref(struct bytes **s_p)
 		return;
 	if (atomic_fetch_sub_explicit(&shared->owners, 1, memory_order_acq_rel) != 1)
 		return;
-	free(shared->mem);
+	if (shared->free_fn != NULL)
+		shared->free_fn(shared->arg);
 	free(shared);
 }

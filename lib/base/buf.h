@@ -43,5 +43,9 @@ struct bytes {
 
 struct bytes *bytes_from_buf(struct buf *b); /* takes the content over; *b is empty after */
 struct bytes *bytes_copy(const void *data, size_t len);
+/* Data that somebody else allocated, as it is; free_fn(arg) runs with the last owner, maybe on
+ * another thread. */
+typedef void bytes_free_fn(void *arg);
+struct bytes *bytes_adopt(const void *data, size_t len, bytes_free_fn *free_fn, void *arg);
 struct bytes *bytes_ref(struct bytes *s); /* one more owner; returns s; NULL allowed */
 void bytes_unref(struct bytes **s_p);	  /* NULL-safe, sets NULL, frees with the last owner */

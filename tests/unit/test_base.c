@@ -63,3 +63,21 @@ Test(bytes, live_until_the_last_owner_leaves)
 	bytes_unref(&two);
 	bytes_unref(&two);
 }
+
+static void
+note_free(void *arg)
+{
+	++*(int *)arg;
+}
+
+Test(bytes, an_adopted_block_goes_back_once_with_its_last_owner)
+{
+	int freed = 0;
+	struct bytes *one = bytes_adopt("abc", 3, note_free, &freed), *two = bytes_ref(one);
+
+	bytes_unref(&one);
+	cr_assert_eq(freed, 0);
+	cr_assert_eq(two->len, 3);
+	bytes_unref(&two);
+	cr_assert_eq(freed, 1);
+}

@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * bus_socket.c - one ZeroMQ socket of the bus: whole messages in and out, never blocking
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zmq.h>
+
+#include "workers/common/bus_socket.h"
+
+enum { BUS_RECONNECT_MS = 2, BUS_FRAMES_MAX = 3 };
+
+struct bus_socket {
+	void *zmq;
+	int type; /* ZMQ_ROUTER or ZMQ_DEALER */
+	int fd;
+	struct bus_life peer; /* of a DEALER */
+};
+
+void
+bus_life_to_id(unsigned char id[BUS_ID_LEN], struct bus_life life)
+{
+	id[0] = 'S'; /* ids that start with 0 belong to ZeroMQ */
+	id[1] = (unsigned char)(life.slot >> 8);
+	id[2] = (unsigned char)life.slot;
+	for (int i = 0; i < 4; i++)
+		id[3 + i] = (unsigned char)(life.generation >> (24 - 8 * i));
+}
+
+MUST enum err_code
+bus_life_from_id(struct bus_life *out, const void *id, size_t len, struct err *e)
+{
+	const unsigned char *p = id;
+
+	if (len != BUS_ID_LEN || p[0] != 'S')
+		return err_set(e, ERR_MALFORMED, "routing id of %zu bytes is no worker's", len);
+	out->slot = (unsigned)p[1] << 8 | p[2];
+	out->generation =
+		(uint32_t)p[3] << 24 | (uint32_t)p[4] << 16 | (uint32_t)p[5] << 8 | (uint32_t)p[6];
+	return ERR_OK;
+}
+
+static bool
+bus_socket_set_int(struct bus_socket *s, int option, int value)
+{
+	return zmq_setsockopt(s->zmq, option, &value, sizeof(value)) == 0;
+}
+
+static MUST enum err_code
+bus_socket_open(struct bus_socket **out, void *zmq, int type, struct err *e)
+{
+	struct bus_socket *s = calloc(1, sizeof(*s));
+	int64_t size_max = BUS_PAYLOAD_MAX;
+	size_t len = sizeof(s->fd);
+
+	CHECK(s != NULL);
+	s->type = type;
+	s->zmq = zmq_socket(zmq, type);
+	if (s->zmq == NULL) {
+		free(s);
+		return err_set(e, ERR_SYS, "zmq_socket: %s", zmq_strerror(errno));
+	}
+	if (!bus_socket_set_int(s, ZMQ_LINGER, 0) ||
+		!bus_socket_set_int(s, ZMQ_SNDHWM, BUS_QUEUE_MAX) ||
+		!bus_socket_set_int(s, ZMQ_RCVHWM, BUS_QUEUE_MAX) ||
+		!bus_socket_set_int(s, ZMQ_RECONNECT_IVL, BUS_RECONNECT_MS) ||
+		zmq_setsockopt(s->zmq, ZMQ_MAXMSGSIZE, &size_max, sizeof(size_max)) != 0 ||
+		(type == ZMQ_ROUTER && !bus_socket_set_int(s, ZMQ_ROUTER_MANDATORY, 1)) ||
+		zmq_getsockopt(s->zmq, ZMQ_FD, &s->fd, &len) != 0) {
+		(void)err_set(e, ERR_SYS, "socket options: %s", zmq_strerror(errno));
+		bus_socket_close(&s, 0);
+		return ERR_SYS;
+	}
+	*out = s;
+	return ERR_OK;
+}
+
+MUST enum err_code
+bus_socket_listen(struct bus_socket **out, void *zmq, const char *path, struct err *e)
+{
+	struct bus_socket *s;
+	char address[512];
+	int n = snprintf(address, sizeof(address), "ipc://%s", path);
+
+	CHECK(n > 0 && (size_t)n < sizeof(address));
+	if (bus_socket_open(&s, zmq, ZMQ_ROUTER, e) != ERR_OK)
+		return e->code;
+	if (zmq_bind(s->zmq, address) != 0) {
+		(void)err_set(e, ERR_SYS, "bind %s: %s", path, zmq_strerror(errno));
+		bus_socket_close(&s, 0);
+		return ERR_SYS;
+	}
+	*out = s;
+	return ERR_OK;
+}
+
+MUST enum err_code
+bus_socket_connect(struct bus_socket **out, void *zmq, const char *path, struct bus_life self,
+	struct bus_life peer, struct err *e)
+{
+	unsigned char id[BUS_ID_LEN];
+	struct bus_socket *s;
+	char address[512];
+	int n = snprintf(address, sizeof(address), "ipc://%s", path);
+
+	CHECK(n > 0 && (size_t)n < sizeof(address));
+	if (bus_socket_open(&s, zmq, ZMQ_DEALER, e) != ERR_OK)
+		return e->code;
+	s->peer = peer;
+	bus_life_to_id(id, self);
+	if (zmq_setsockopt(s->zmq, ZMQ_ROUTING_ID, id, sizeof(id)) != 0 ||
+		zmq_connect(s->zmq, address) != 0) {
+		(void)err_set(e, ERR_SYS, "connect %s: %s", path, zmq_strerror(errno));
+		bus_socket_close(&s, 0);
+		return ERR_SYS;
+	}
+	*out = s;
+	return ERR_OK;
+}
+
+void
+bus_socket_close(struct bus_socket **s_p, int linger_ms)
+{
+	struct bus_socket *s = *s_p;
+
+	*s_p = NULL;
+	if (s == NULL)
+		return;
+	(void)bus_socket_set_int(s, ZMQ_LINGER, linger_ms);
+	(void)zmq_close(s->zmq);
+	free(s);
+}
+
+int
+bus_socket_fd(const struct bus_socket *s)
+{
+	return s->fd;
+}
+
+bool
+bus_socket_readable(struct bus_socket *s)
+{
+	int events = 0;
+	size_t len = sizeof(events);
+
+	CHECK(zmq_getsockopt(s->zmq, ZMQ_EVENTS, &events, &len) == 0);
+	return (events & ZMQ_POLLIN) != 0;
+}
+
+static void
+bus_payload_release(void *data, void *hint)
+{
+	struct bytes *payload = hint;
+
+	(void)data;
+	bytes_unref(&payload);
+}
+
+/* Make the payload's frame; a large one shares its bytes with the caller. */
+static void
+bus_frame_init(zmq_msg_t *frame, struct bytes *payload)
+{
+	if (payload->len > BUS_COPY_MAX) {
+		/* ZeroMQ only reads what it is given to send; its interface predates const. */
+		void *data = (void *)(uintptr_t)payload->data;
+
+		CHECK(zmq_msg_init_data(frame, data, payload->len, bus_payload_release,
+			      bytes_ref(payload)) == 0);
+		return;
+	}
+	CHECK(zmq_msg_init_size(frame, payload->len) == 0);
+	if (payload->len > 0)
+		memcpy(zmq_msg_data(frame), payload->data, payload->len);
+}
+
+static MUST enum err_code
+bus_send_failed(struct err *e)
+{
+	if (errno == EAGAIN)
+		return err_set(e, ERR_OVERLOADED, "the worker's queue is full");
+	if (errno == EHOSTUNREACH)
+		return err_set(e, ERR_WORKER_DIED, "the worker is not connected");
+	return err_set(e, ERR_SYS, "send: %s", zmq_strerror(errno));
+}
+
+MUST enum err_code
+bus_socket_send(struct bus_socket *s, struct bus_life to, const struct buf *head,
+	struct bytes *payload, struct err *e)
+{
+	const int more = payload != NULL ? ZMQ_SNDMORE : 0;
+	unsigned char id[BUS_ID_LEN];
+	zmq_msg_t frame;
+
+	if (payload != NULL && payload->len > BUS_PAYLOAD_MAX)
+		return err_set(e, ERR_TOO_LARGE, "payload of %zu bytes", payload->len);
+	if (s->type == ZMQ_ROUTER) {
+		bus_life_to_id(id, to);
+		if (zmq_send(s->zmq, id, sizeof(id), ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0)
+			return bus_send_failed(e);
+	}
+	if (zmq_send(s->zmq, head->data, head->len, more | ZMQ_DONTWAIT) < 0)
+		return bus_send_failed(e);
+	if (payload == NULL)
+		return ERR_OK;
+	bus_frame_init(&frame, payload);
+	if (zmq_msg_send(&frame, s->zmq, ZMQ_DONTWAIT) < 0) {
+		enum err_code code = bus_send_failed(e);
+
+		(void)zmq_msg_close(&frame);
+		return code;
+	}
+	return ERR_OK;
+}
+
+static void
+bus_frame_free(void *arg)
+{
+	zmq_msg_t *frame = arg;
+
+	(void)zmq_msg_close(frame);
+	free(frame);
+}
+
+/* The content of a frame as shared bytes; a large one is not copied but kept. frame is empty
+ * afterwards, still to be closed. */
+static struct bytes *
+bus_frame_take(zmq_msg_t *frame)
+{
+	zmq_msg_t *kept;
+
+	if (zmq_msg_size(frame) <= BUS_COPY_MAX)
+		return bytes_copy(zmq_msg_data(frame), zmq_msg_size(frame));
+	kept = malloc(sizeof(*kept));
+	CHECK(kept != NULL);
+	CHECK(zmq_msg_init(kept) == 0);
+	CHECK(zmq_msg_move(kept, frame) == 0);
+	return bytes_adopt(zmq_msg_data(kept), zmq_msg_size(kept), bus_frame_free, kept);
+}
+
+/* Receive all frames of the next message, keep the first BUS_FRAMES_MAX. Returns how many there
+ * were; 0: none waits. */
+static size_t
+bus_frames_recv(struct bus_socket *s, zmq_msg_t frames[BUS_FRAMES_MAX])
+{
+	zmq_msg_t extra;
+	size_t n = 0;
+	bool more;
+
+	CHECK(zmq_msg_init(&extra) == 0);
+	do {
+		zmq_msg_t *frame = n < BUS_FRAMES_MAX ? &frames[n] : &extra;
+
+		if (zmq_msg_recv(frame, s->zmq, ZMQ_DONTWAIT) < 0)
+			break;
+		n++;
+		more = zmq_msg_more(frame) != 0;
+	} while (more);
+	(void)zmq_msg_close(&extra);
+	return n;
+}
+
+static bool
+bus_frames_read(const struct bus_socket *s, struct bus_incoming *in,
+	zmq_msg_t frames[BUS_FRAMES_MAX], size_t n)
+{
+	size_t at = s->type == ZMQ_ROUTER ? 1 : 0;
+
+	in->from = s->peer;
+	if (s->type == ZMQ_ROUTER && bus_life_from_id(&in->from, zmq_msg_data(&frames[0]),
+					     zmq_msg_size(&frames[0]), NULL) != ERR_OK)
+		return false;
+	if (n < at + 1 || n > at + 2 || zmq_msg_size(&frames[at]) > sizeof(in->head))
+		return false;
+	in->head_len = zmq_msg_size(&frames[at]);
+	memcpy(in->head, zmq_msg_data(&frames[at]), in->head_len);
+	if (n == at + 2)
+		in->payload = bus_frame_take(&frames[at + 1]);
+	return true;
+}
+
+enum bus_recv
+bus_socket_recv(struct bus_socket *s, struct bus_incoming *in)
+{
+	zmq_msg_t frames[BUS_FRAMES_MAX];
+	enum bus_recv result = BUS_RECV_EMPTY;
+	size_t n;
+
+	for (size_t i = 0; i < BUS_FRAMES_MAX; i++)
+		CHECK(zmq_msg_init(&frames[i]) == 0);
+	in->payload = NULL;
+	n = bus_frames_recv(s, frames);
+	if (n > 0)
+		result = bus_frames_read(s, in, frames, n) ? BUS_RECV_MESSAGE : BUS_RECV_GARBAGE;
+	for (size_t i = 0; i < BUS_FRAMES_MAX; i++)
+		(void)zmq_msg_close(&frames[i]);
+	return result;
+}
