@@ -19,6 +19,15 @@
 #include "lib/base/err.h"
 #include "lib/base/log.h"
 
+struct buf;
+
+enum {
+	CONFIG_FILE_MAX = 512 * 1024, /* bytes of a config file; = CONFIG_TEXT_MAX of shm/board.h */
+	CONFIG_NAME_MAX = 63,	      /* bytes of backend, route and rule names */
+	CONFIG_MODEL_MAX = 255,	      /* bytes of model names */
+	CONFIG_RUN_DIR_MAX = 90	      /* so that socket paths in it fit sockaddr_un */
+};
+
 struct config_listen {
 	char *text;	/* as written, for messages: "127.0.0.1:8787" or "unix:/run/shunt/shunt.sock" */
 	char *host;	/* NULL for unix */
@@ -34,7 +43,7 @@ struct config_limits {
 	uint32_t connections;	 /* per gateway */
 	uint32_t header_ms;	 /* whole request head, from its first byte */
 	uint32_t body_ms;	 /* whole body; and */
-	uint32_t body_min_bytes_per_s;
+	uint64_t body_min_bytes_per_s; /* 0: not checked */
 	uint32_t idle_ms;	 /* keep-alive without a request */
 	uint32_t write_ms;	 /* client takes no byte */
 	uint32_t request_ms;	 /* a request's whole life */
@@ -51,6 +60,8 @@ struct config_restart {
 	uint32_t healthy_ms; /* ready for this long: delay starts over */
 };
 
+enum tri { TRI_NO, TRI_YES, TRI_UNKNOWN };
+
 struct config_backend {
 	char *name;
 	enum backend_kind_id kind;
@@ -59,6 +70,7 @@ struct config_backend {
 	char *proxy;	/* NULL: none (the environment is not read) */
 	char *ca_file;	/* NULL: the system's */
 	bool tls_verify;
+	enum tri discover_said; /* as written; use discover */
 	bool discover;	/* serve every model the upstream lists under its own name */
 	bool standby;	/* only when nothing else can answer */
 	uint32_t max_in_flight;
@@ -77,8 +89,6 @@ struct config_backend {
 	} sim;
 	unsigned line;
 };
-
-enum tri { TRI_NO, TRI_YES, TRI_UNKNOWN };
 
 struct config_deployment {
 	char *backend;	/* name; checked to exist */
@@ -99,14 +109,21 @@ struct config_model {
 	unsigned line;
 };
 
+/* symbol, name in the config, help */
+#define STRATEGY_LIST(X)                                                                           \
+	X(BALANCED, balanced, "quality, cost and latency alike")                                   \
+	X(QUALITY_FIRST, quality_first, "the best answer, then the price")                         \
+	X(COST_FIRST, cost_first, "the cheapest that is good enough for the prompt")               \
+	X(SPEED, speed, "the quickest first token and answer")                                     \
+	X(ROUND_ROBIN, round_robin, "one after the other")                                         \
+	X(WEIGHTED, weighted, "at random by the deployments' weight")                              \
+	X(LEAST_LOADED, least_loaded, "the one with most free capacity")
+
 enum strategy {
-	STRATEGY_BALANCED,
-	STRATEGY_QUALITY_FIRST,
-	STRATEGY_COST_FIRST,
-	STRATEGY_SPEED,
-	STRATEGY_ROUND_ROBIN,
-	STRATEGY_WEIGHTED,
-	STRATEGY_LEAST_LOADED
+#define X(symbol, name, help) STRATEGY_##symbol,
+	STRATEGY_LIST(X)
+#undef X
+	STRATEGIES
 };
 const char *strategy_name(enum strategy s);
 
@@ -168,6 +185,9 @@ struct config {
 	size_t rules_len;
 };
 
+/* Where a process of this user keeps its runtime files unless the config says otherwise. */
+void config_default_run_dir(struct buf *out);
+
 struct config_fault {
 	unsigned line; /* 0: the file as a whole */
 	char text[200];
@@ -181,14 +201,18 @@ struct config_faults {
 	size_t more; /* how many did not fit */
 };
 
+/* The socket that every gateway listens on for the command line, mode 0600: RUN_DIR/shunt.sock.
+ * config_parse appends it to listen. */
+#define CONFIG_SOCKET_NAME "shunt.sock"
+
 /*
- * Parse text (len bytes, need not be NUL-terminated); path is for messages only. On ERR_CONFIG
+ * Parse text (len bytes, need not be NUL-terminated). path names the file in messages, and relative
+ * paths in the text start at its folder, so the daemon passes an absolute one. On ERR_CONFIG
  * *out is untouched, faults (NULL allowed) tells everything and e the first one as "PATH:LINE: ..".
  */
 MUST enum err_code config_parse(struct config **out, const char *path, const char *text, size_t len,
 	struct config_faults *faults, struct err *e);
-/* Read the file (at most CONFIG_TEXT_MAX of shm/board.h), then as above. *text_out is the text. */
-struct buf;
+/* Read the file (at most CONFIG_FILE_MAX), then as above. *text_out is the text. */
 MUST enum err_code config_load(struct config **out, struct buf *text_out, const char *path,
 	struct config_faults *faults, struct err *e);
 void config_free(struct config **c_p);
@@ -198,7 +222,7 @@ const struct config_model *config_model(const struct config *c, const char *name
 const struct config_route *config_route(const struct config *c, const char *name);
 
 /*
- * A hash of what a worker was built from, so that a reload restarts it only when that changed: the
+ * A hash of what a worker was built from (line numbers do not count), so that a reload restarts it only when that changed: the
  * listening sockets for a gateway, its backend row for a backend worker.
  */
 uint64_t config_hash_listen(const struct config *c);

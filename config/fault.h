@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fault.h - collecting what is wrong with a config file; private to config/
+ */
+#pragma once
+
+#include "config/config.h"
+
+/* Add one fault in line order; after CONFIG_FAULTS_MAX the ones furthest down are only counted. */
+void config_fault(struct config_faults *faults, unsigned line, const char *fmt, ...) PRINTF(3, 4);

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * key_list.h - the one table of config sections and keys
+ *
+ * Without include guard: define those of the macros that are wanted and include it; it undefines
+ * them. The parser, defaults, range checks, freeing, hashes, `--check`, docs/config.md and the man
+ * page come out of these rows: a new key is one row here and one field in config.h.
+ *
+ * CONFIG_SECTION(symbol, owner, path, help)
+ *   owner   the struct that holds its fields; path: how the reference writes it
+ * CONFIG_ROW_SECTION: likewise, for the rows of a list; owner has a field `line`
+ * CONFIG_KEY(section, key, type, field, default, min, max, unit, help)
+ *   type    row of type_list.h; default: REQUIRED, NOT_SAID (NULL, 0, negative or unknown), or text
+ *   min max for numbers their range, for text unused
+ * CONFIG_LIST(section, key, type, field, child, default, most, help)
+ *   field_len counts; child: section of the rows (NONE for texts); most: how many are allowed
+ * CONFIG_MAP(section, key, child, help)
+ */
+/* clang-format off */
+#ifndef CONFIG_SECTION
+#define CONFIG_SECTION(symbol, owner, path, help)
+#endif
+#ifndef CONFIG_ROW_SECTION
+#define CONFIG_ROW_SECTION(symbol, owner, path, help) CONFIG_SECTION(symbol, owner, path, help)
+#endif
+#ifndef CONFIG_KEY
+#define CONFIG_KEY(section, key, type, field, def, min, max, unit, help)
+#endif
+#ifndef CONFIG_LIST
+#define CONFIG_LIST(section, key, type, field, child, def, most, help)
+#endif
+#ifndef CONFIG_MAP
+#define CONFIG_MAP(section, key, child, help)
+#endif
+
+CONFIG_SECTION(TOP, struct config, "top level", "")
+CONFIG_LIST(TOP, listen, LISTEN, listen, NONE, "127.0.0.1:8787", 16,
+	"where clients connect; RUN_DIR/shunt.sock is always added for the command line. Port "
+	"0: any free one")
+CONFIG_KEY(TOP, run_dir, PATH, run_dir, NOT_SAID, 0, 0, "",
+	"runtime folder, 0700; default /run/shunt for root, else $XDG_RUNTIME_DIR/shunt or "
+	"/tmp/shunt-UID")
+CONFIG_KEY(TOP, gateways, COUNT, gateways, "2", 1, 16, "",
+	"gateway processes on the listening sockets")
+CONFIG_KEY(TOP, discover_local, FLAG, discover_local, "no", 0, 0, "",
+	"add a backend for Ollama (11434), llama.cpp (8080) and vLLM (8000) on 127.0.0.1")
+CONFIG_MAP(TOP, log, LOG, "what is logged, to standard error")
+CONFIG_MAP(TOP, limits, LIMITS, "what a client may ask for")
+CONFIG_MAP(TOP, auth, AUTH, "who may connect")
+CONFIG_MAP(TOP, restart, RESTART, "how a dead worker comes back")
+CONFIG_KEY(TOP, start_ms, TIME, start_ms, "10s", 100, 600000, "",
+	"a worker that is not ready by then is killed")
+CONFIG_KEY(TOP, heartbeat_ms, TIME, heartbeat_ms, "5s", 100, 600000, "",
+	"a worker silent for this long is killed")
+CONFIG_KEY(TOP, drain_ms, TIME, drain_ms, "30s", 0, 3600000, "",
+	"time that running requests get when a worker is stopped or replaced")
+CONFIG_KEY(TOP, spin_us, COUNT, spin_us, "0", 0, 1000, "us",
+	"busy workers look again for this long before they sleep: lower latency for more CPU")
+CONFIG_KEY(TOP, pin_cpus, FLAG, pin_cpus, "no", 0, 0, "",
+	"keep the workers of one request path on one core")
+CONFIG_LIST(TOP, backends, ROWS, backends, BACKEND, NOT_SAID, 64,
+	"the upstreams; one worker process each")
+CONFIG_LIST(TOP, models, ROWS, models, MODEL, NOT_SAID, 256,
+	"names for what backends serve, with prices and abilities; without it, what backends list")
+CONFIG_LIST(TOP, routes, ROWS, routes, ROUTE, NOT_SAID, 64,
+	"names that clients put in `model` to have one chosen; without it, `auto` over all models")
+CONFIG_LIST(TOP, rules, ROWS, rules, RULE, NOT_SAID, 256, "word rules that decide before the score")
+
+CONFIG_SECTION(LOG, struct config, "log", "What is logged.")
+CONFIG_KEY(LOG, level, LOG_LEVEL, log_level, "info", 0, 0, "", "the least level that is written")
+CONFIG_KEY(LOG, format, LOG_FORMAT, log_format, "text", 0, 0, "",
+	"lines for people or JSON for machines")
+
+CONFIG_SECTION(LIMITS, struct config, "limits",
+	"What a client may ask for. Past a limit it gets an error that says so.")
+CONFIG_KEY(LIMITS, body_bytes, SIZE, limits.body_bytes, "32MiB", 1024, 1073741824, "",
+	"request body")
+CONFIG_KEY(LIMITS, header_bytes, SIZE, limits.header_bytes, "32KiB", 1024, 1048576, "",
+	"request line and headers")
+CONFIG_KEY(LIMITS, response_bytes, SIZE, limits.response_bytes, "64MiB", 1024, 1073741824, "",
+	"an answer that is not streamed")
+CONFIG_KEY(LIMITS, connections, COUNT, limits.connections, "1024", 1, 100000, "",
+	"open connections per gateway")
+CONFIG_KEY(LIMITS, header_ms, TIME, limits.header_ms, "10s", 100, 600000, "",
+	"whole request head, from its first byte")
+CONFIG_KEY(LIMITS, body_ms, TIME, limits.body_ms, "60s", 100, 3600000, "", "whole request body")
+CONFIG_KEY(LIMITS, body_min_bytes_per_s, SIZE, limits.body_min_bytes_per_s, "1KiB", 0,
+	1073741824, "",
+	"a body that arrives slower is given up; 0: no such check")
+CONFIG_KEY(LIMITS, idle_ms, TIME, limits.idle_ms, "75s", 100, 86400000, "",
+	"kept-alive connection without a request")
+CONFIG_KEY(LIMITS, write_ms, TIME, limits.write_ms, "30s", 100, 3600000, "",
+	"client takes no byte of its answer")
+CONFIG_KEY(LIMITS, request_ms, TIME, limits.request_ms, "10m", 100, 86400000, "",
+	"whole life of a request")
+
+CONFIG_SECTION(AUTH, struct config, "auth",
+	"Who may connect. Keys live in files, one a line; `#` starts a comment.")
+CONFIG_KEY(AUTH, keys_file, PATH, auth.keys_file, NOT_SAID, 0, 0, "",
+	"API keys of clients; without it everybody who can connect is served")
+CONFIG_KEY(AUTH, admin_keys_file, PATH, auth.admin_keys_file, NOT_SAID, 0, 0, "",
+	"keys for /admin over TCP; without it only the Unix socket may")
+
+CONFIG_SECTION(RESTART, struct config, "restart",
+	"How a dead worker comes back: at once at first, then after a doubling delay with jitter.")
+CONFIG_KEY(RESTART, delay_ms, TIME, restart.delay_ms, "10ms", 1, 60000, "", "first delay")
+CONFIG_KEY(RESTART, delay_max_ms, TIME, restart.delay_max_ms, "10s", 1, 3600000, "",
+	"longest delay")
+CONFIG_KEY(RESTART, healthy_ms, TIME, restart.healthy_ms, "5s", 1, 3600000, "",
+	"ready for this long: the delay starts over")
+
+CONFIG_ROW_SECTION(BACKEND, struct config_backend, "backends[]",
+	"One upstream. Its worker process is the only one that reads its API key.")
+CONFIG_KEY(BACKEND, name, NAME, name, REQUIRED, 0, 0, "", "unique; in headers, logs and metrics")
+CONFIG_KEY(BACKEND, kind, KIND, kind, "openai", 0, 0, "", "which API it speaks")
+CONFIG_KEY(BACKEND, url, URL, url, NOT_SAID, 0, 0, "",
+	"where it is, for example http://10.0.0.5:8080; required unless the kind has a usual "
+	"local port (ollama) or needs none (sim)")
+CONFIG_KEY(BACKEND, key_file, PATH, key_file, NOT_SAID, 0, 0, "", "file with the API key")
+CONFIG_KEY(BACKEND, proxy, URL, proxy, NOT_SAID, 0, 0, "",
+	"HTTP proxy; the environment's proxy settings are not read")
+CONFIG_KEY(BACKEND, ca_file, PATH, ca_file, NOT_SAID, 0, 0, "",
+	"certificates to trust instead of the system's")
+CONFIG_KEY(BACKEND, tls_verify, FLAG, tls_verify, "yes", 0, 0, "",
+	"check the upstream's certificate")
+CONFIG_KEY(BACKEND, discover, TRI, discover_said, NOT_SAID, 0, 0, "",
+	"serve every model it lists, under its own name; unknown: yes where no entry of "
+	"`models` uses this backend")
+CONFIG_KEY(BACKEND, standby, FLAG, standby, "no", 0, 0, "", "use only when nothing else can answer")
+CONFIG_KEY(BACKEND, max_in_flight, COUNT, max_in_flight, "64", 1, 10000, "requests",
+	"running at once; more go elsewhere")
+CONFIG_KEY(BACKEND, connect_ms, TIME, connect_ms, "5s", 10, 600000, "", "to connect, TLS included")
+CONFIG_KEY(BACKEND, first_byte_ms, TIME, first_byte_ms, "120s", 10, 3600000, "",
+	"to the answer's first byte; a server that loads models on demand needs long")
+CONFIG_KEY(BACKEND, stall_ms, TIME, stall_ms, "60s", 10, 3600000, "",
+	"between two pieces of an answer")
+CONFIG_KEY(BACKEND, probe_ms, TIME, probe_ms, "10s", 100, 3600000, "", "between health probes")
+CONFIG_MAP(BACKEND, sim, SIM, "settings of a simulated model, kind sim only")
+
+CONFIG_SECTION(SIM, struct config_backend, "backends[].sim",
+	"A simulated model: the same prompt and seed give the same text.")
+CONFIG_KEY(SIM, seed, SEED, sim.seed, "1", 0, 9007199254740992, "", "of the text")
+CONFIG_KEY(SIM, ttft_ms, TIME, sim.ttft_ms, "50ms", 0, 3600000, "", "time to first token")
+CONFIG_KEY(SIM, tokens_per_s, COUNT, sim.tokens_per_s, "50", 0, 1000000, "",
+	"speed; 0: as fast as possible")
+CONFIG_KEY(SIM, tokens, COUNT, sim.tokens, "64", 1, 1000000, "", "length of an answer")
+CONFIG_LIST(SIM, models, MODELS, sim.models, NONE, NOT_SAID, 64,
+	"what it serves; default: one model with the backend's name")
+
+CONFIG_ROW_SECTION(MODEL, struct config_model, "models[]",
+	"A name that clients may ask for, served by one or more deployments.")
+CONFIG_KEY(MODEL, name, MODEL, name, REQUIRED, 0, 0, "", "unique among models and routes")
+CONFIG_LIST(MODEL, deployments, ROWS, deployments, DEPLOYMENT, REQUIRED, 32, "who serves it")
+CONFIG_KEY(MODEL, quality, REAL, quality, NOT_SAID, 0, 1, "",
+	"how good its answers are, 0..1: what the score starts from")
+CONFIG_KEY(MODEL, input_usd, REAL, input_usd, NOT_SAID, 0, 100000, "USD per million tokens",
+	"price of the prompt")
+CONFIG_KEY(MODEL, output_usd, REAL, output_usd, NOT_SAID, 0, 100000, "USD per million tokens",
+	"price of the answer")
+CONFIG_KEY(MODEL, context_tokens, COUNT, context_tokens, NOT_SAID, 1, 100000000, "tokens",
+	"context length; default: what the backend says")
+CONFIG_KEY(MODEL, tools, TRI, tools, NOT_SAID, 0, 0, "", "can call tools")
+CONFIG_KEY(MODEL, vision, TRI, vision, NOT_SAID, 0, 0, "", "can see images")
+CONFIG_KEY(MODEL, json, TRI, json, NOT_SAID, 0, 0, "", "can be held to a JSON schema")
+
+CONFIG_ROW_SECTION(DEPLOYMENT, struct config_deployment, "models[].deployments[]",
+	"One backend that serves the model.")
+CONFIG_KEY(DEPLOYMENT, backend, NAME, backend, REQUIRED, 0, 0, "", "name of a backend")
+CONFIG_KEY(DEPLOYMENT, model, TEXT, model, NOT_SAID, 0, 0, "",
+	"what the backend calls it; default: the model's name")
+CONFIG_KEY(DEPLOYMENT, weight, COUNT, weight, "1", 1, 1000, "",
+	"share of requests, for strategy weighted")
+
+CONFIG_ROW_SECTION(ROUTE, struct config_route, "routes[]", "A name behind which shunt chooses.")
+CONFIG_KEY(ROUTE, name, NAME, name, REQUIRED, 0, 0, "",
+	"unique among routes and models; not router-...")
+CONFIG_LIST(ROUTE, models, MODELS, models, NONE, "*", 256,
+	"who may be chosen: models, BACKEND/MODEL for what a backend lists, or \"*\" for all; "
+	"the order breaks ties")
+CONFIG_KEY(ROUTE, default_model, MODEL, default_model, NOT_SAID, 0, 0, "",
+	"taken where nothing else decides; default: the best single one")
+CONFIG_KEY(ROUTE, strategy, STRATEGY, strategy, "balanced", 0, 0, "",
+	"what counts most in the score")
+CONFIG_KEY(ROUTE, dial, REAL, dial, NOT_SAID, 0, 1, "",
+	"0 cheapest .. 1 best, instead of the strategy's own weights")
+CONFIG_KEY(ROUTE, scorer, NAME, scorer, "heuristic", 0, 0, "",
+	"what estimates a prompt's difficulty; only heuristic so far")
+CONFIG_KEY(ROUTE, threshold, REAL, threshold, "0.5", 0, 1, "",
+	"difficulty from which strong models are wanted")
+CONFIG_KEY(ROUTE, attempts, COUNT, attempts, "4", 1, 64, "",
+	"most candidates tried for one request")
+CONFIG_KEY(ROUTE, first_byte_ms, TIME, first_byte_ms, "0", 0, 3600000, "",
+	"per candidate; 0: the backend's")
+CONFIG_KEY(ROUTE, request_ms, TIME, request_ms, "0", 0, 86400000, "",
+	"whole request; 0: limits.request_ms")
+CONFIG_KEY(ROUTE, max_usd, REAL, max_usd, NOT_SAID, 0, 100000, "USD per million tokens",
+	"dearer models are left out (price of the answer)")
+
+CONFIG_ROW_SECTION(RULE, struct config_rule, "rules[]",
+	"Fires on whole words only, whatever their case. The highest priority that fires "
+	"decides; ties: the first in the file.")
+CONFIG_KEY(RULE, name, NAME, name, REQUIRED, 0, 0, "",
+	"the class: action, memory, chat, vision, code, ...")
+CONFIG_KEY(RULE, priority, SIGNED, priority, "0", -1000, 1000, "", "higher wins")
+CONFIG_LIST(RULE, words, TEXTS, words, NONE, NOT_SAID, 1024,
+	"words and phrases; `*` at the end of a word stands for its continuations (plan*: "
+	"plans, planned)")
+CONFIG_LIST(RULE, except, TEXTS, except, NONE, NOT_SAID, 1024,
+	"phrases in which a hit does not count")
+CONFIG_KEY(RULE, on_image, FLAG, on_image, "no", 0, 0, "", "fires on requests with an image")
+CONFIG_KEY(RULE, on_tools, FLAG, on_tools, "no", 0, 0, "", "fires on requests with tools")
+CONFIG_LIST(RULE, routes, NAMES, routes, NONE, NOT_SAID, 64,
+	"only in these routes; default: in all")
+CONFIG_KEY(RULE, model, MODEL, model, REQUIRED, 0, 0, "",
+	"where it sends to: a model, or a route whose models are meant")
+
+#undef CONFIG_SECTION
+#undef CONFIG_ROW_SECTION
+#undef CONFIG_KEY
+#undef CONFIG_LIST
+#undef CONFIG_MAP
