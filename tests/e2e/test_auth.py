@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Client keys and what needs none."""
+import pytest
+from harness.daemon import Daemon, sim
+from harness.http import Raw, chat_bytes, error_of, simple_chat
+
+KEY = "lab-key-0123456789abcdef"
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    keys = tmp_path_factory.mktemp("keys") / "keys"
+    keys.write_text(f"# people of the lab\n{KEY}\nsecond-key-0123456789 # with a note\n\n")
+    d = Daemon({"backends": [sim("s", models=["small"])], "auth": {"keys_file": str(keys)}})
+    yield d
+    d.stop()
+
+
+def chat(d, **headers):
+    return d.chat("small", options={"headers": headers})
+
+
+@pytest.mark.parametrize("headers", [
+    {}, {"authorization": "Bearer wrong"}, {"authorization": f"Bearer {KEY[:-1]}"},
+    {"authorization": f"Bearer {KEY}x"}, {"authorization": f"Basic {KEY}"},
+    {"authorization": "Bearer "}, {"authorization": KEY}, {"x-api-key": "wrong"},
+    {"authorization": "Bearer # people of the lab"},
+])
+def test_without_a_right_key_nothing_is_served(served, headers):
+    r = chat(served, **headers)
+    assert r.status_code == 401
+    error = error_of(r.content)
+    assert error["type"] == "authentication_error"
+    assert KEY not in r.text
+
+
+def test_a_right_key_is_served(served):
+    assert chat(served, authorization=f"Bearer {KEY}").status_code == 200
+    assert chat(served, authorization=f"bearer {KEY}").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/route", "/v1/embeddings"])
+def test_other_endpoints_want_the_key_too(served, path):
+    r = served.post(path, {"model": "small"}) if path != "/v1/models" else served.get(path)
+    assert r.status_code == 401
+
+
+def test_health_needs_no_key(served):
+    assert served.get("/health").status_code == 200
+    assert served.get("/ready").status_code == 200
+
+
+def test_two_authorization_headers_are_refused(served):
+    with Raw(served) as raw:
+        raw.send(chat_bytes(simple_chat("small"), headers=[
+            "Authorization: Bearer wrong", f"Authorization: Bearer {KEY}"]))
+        assert raw.response()[0] in (400, 401)
+
+
+def test_the_unix_socket_knows_its_peer(served):
+    with Raw(path=served.socket_path) as raw:
+        raw.send(chat_bytes(simple_chat("small")))
+        assert raw.response()[0] == 200
+
+
+def test_a_missing_keys_file_is_told_at_start(daemon):
+    import subprocess
+    from harness.paths import BUILD
+    import json
+    import tempfile
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as f:
+        json.dump({"backends": [sim()], "auth": {"keys_file": "/nonexistent/keys"}}, f)
+        f.flush()
+        done = subprocess.run([BUILD / "shuntd", "-c", f.name], capture_output=True, timeout=30)
+    assert done.returncode != 0
+    assert b"/nonexistent/keys" in done.stderr + done.stdout
