@@ -4,6 +4,7 @@
  *
  * Runs on configs with faults too, so any text may be NULL here.
  */
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -19,6 +20,13 @@ enum { NAMES_MAX = 512 }; /* models, routes and what simulated backends list */
 struct names {
 	const char *rows[NAMES_MAX];
 	size_t len;
+};
+
+struct check {
+	const struct config *config;
+	const struct tree *tree; /* for line numbers */
+	struct config_faults *faults;
+	struct names models, routes;
 };
 
 static void
@@ -78,30 +86,59 @@ is_backend_model(const struct config *c, const char *name)
 	return false;
 }
 
+/* A fault of the value at path; nothing where that value has one already. */
+static void PRINTF(3, 4)
+check_fault(struct check *k, const char *path, const char *fmt, ...)
+{
+	AUTO(buf_fini) struct buf prefix = BUF_INIT;
+	char text[160];
+	va_list ap;
+
+	buf_addf(&prefix, "%s: ", path);
+	if (config_fault_has(k->faults, buf_str(&prefix)))
+		return;
+	va_start(ap, fmt);
+	(void)vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	config_fault(k->faults, tree_line(k->tree, path), "%s: %s", path, text);
+}
+
 static void
-check_dangling(struct config_faults *faults, unsigned line, const char *where, const char *what,
-	const char *name, const struct names *names)
+check_dangling(struct check *k, const char *path, const char *what, const char *name,
+	const struct names *names)
 {
 	const char *near = near_name(name, names->rows, names->len);
 
 	if (near != NULL)
-		config_fault(faults, line, "%s: no %s is named `%.60s`; did you mean `%s`?", where,
-			what, name, near);
+		check_fault(k, path, "no %s is named `%.60s`; did you mean `%s`?", what, name, near);
 	else if (strncmp(what, "model", 5) == 0)
-		config_fault(faults, line,
-			"%s: no %s is named `%.60s` (a model that only a backend lists is written "
-			"BACKEND/MODEL)", where, what, name);
+		check_fault(k, path,
+			"no %s is named `%.60s` (one that only a backend lists: BACKEND/MODEL)",
+			what, name);
 	else
-		config_fault(faults, line, "%s: no %s is named `%.60s`", where, what, name);
+		check_fault(k, path, "no %s is named `%.60s`", what, name);
 }
 
-/* Two rows of one list with one name. */
-static void
-check_twice(struct config_faults *faults, unsigned line, const char *list, size_t at,
-	const char *name, size_t first)
+/* "backends[2].url", for check_fault. */
+struct path {
+	char text[96];
+};
+
+static const char * PRINTF(2, 3)
+path_of(struct path *out, const char *fmt, ...)
 {
-	config_fault(faults, line, "%s[%zu].name: duplicate name `%.60s`, already used by %s[%zu]",
-		list, at, name, list, first);
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(out->text, sizeof(out->text), fmt, ap);
+	va_end(ap);
+	return out->text;
+}
+
+static bool
+is_model(const struct check *k, const char *name)
+{
+	return names_has(&k->models, name) || is_backend_model(k->config, name);
 }
 
 static bool
@@ -135,107 +172,111 @@ has_sim_settings(const struct config_backend *b)
 }
 
 static void
-check_backend(const struct config *c, size_t at, struct config_faults *faults)
+check_backend(struct check *k, size_t at)
 {
-	const struct config_backend *b = &c->backends[at];
+	const struct config_backend *b = &k->config->backends[at];
+	struct path path;
 
+	(void)path_of(&path, "backends[%zu].name", at);
 	for (size_t i = 0; i < at; i++)
-		if (same(b->name, c->backends[i].name)) {
-			check_twice(faults, b->line, "backends", at, b->name, i);
-			break;
-		}
+		if (same(b->name, k->config->backends[i].name))
+			check_fault(k, path.text, "duplicate name `%s`, already used by backends[%zu]",
+				b->name, i);
+	(void)path_of(&path, "backends[%zu].url", at);
 	if (kind_wants_url(b->kind) && b->url == NULL)
-		config_fault(faults, b->line, "backends[%zu].url: is required for this kind", at);
+		check_fault(k, path.text, "is required for this kind");
 	if (!kind_wants_url(b->kind) && b->url != NULL)
-		config_fault(faults, b->line, "backends[%zu].url: this kind has no server", at);
+		check_fault(k, path.text, "this kind has no server");
+	for (size_t i = 0; i < k->config->listen_len; i++)
+		if (config_is_own_address(&k->config->listen[i], b->url))
+			check_fault(k, path.text,
+				"is shunt's own address (listen %s); requests would go round in circles",
+				k->config->listen[i].text);
 	if (b->kind != BACKEND_SIM && has_sim_settings(b))
-		config_fault(faults, b->line, "backends[%zu].sim: is for kind sim only", at);
-	for (size_t i = 0; i < c->listen_len; i++)
-		if (config_is_own_address(&c->listen[i], b->url))
-			config_fault(faults, b->line,
-				"backends[%zu].url: is shunt's own address (listen %s); requests "
-				"would go round in circles", at, c->listen[i].text);
+		check_fault(k, path_of(&path, "backends[%zu].sim", at), "is for kind sim only");
 }
 
 static void
-check_model(const struct config *c, size_t at, struct config_faults *faults)
+check_deployment(struct check *k, size_t model, size_t at, const struct names *backends)
 {
-	const struct config_model *m = &c->models[at];
+	const struct config_model *m = &k->config->models[model];
+	const struct config_deployment *d = &m->deployments[at];
+	struct path path;
+
+	(void)path_of(&path, "models[%zu].deployments[%zu].backend", model, at);
+	if (d->backend != NULL && !names_has(backends, d->backend))
+		check_dangling(k, path.text, "backend", d->backend, backends);
+	(void)path_of(&path, "models[%zu].deployments[%zu]", model, at);
+	for (size_t j = 0; j < at; j++)
+		if (same(d->backend, m->deployments[j].backend) &&
+			same(d->model, m->deployments[j].model))
+			check_fault(k, path.text, "is the same as deployments[%zu]", j);
+}
+
+static void
+check_model(struct check *k, size_t at)
+{
+	const struct config_model *m = &k->config->models[at];
 	struct names backends = {.len = 0};
-	char where[80];
+	struct path path;
 
-	names_of_backends(&backends, c);
+	(void)path_of(&path, "models[%zu].name", at);
 	for (size_t i = 0; i < at; i++)
-		if (same(m->name, c->models[i].name)) {
-			check_twice(faults, m->line, "models", at, m->name, i);
-			break;
-		}
+		if (same(m->name, k->config->models[i].name))
+			check_fault(k, path.text, "duplicate name `%.60s`, already used by models[%zu]",
+				m->name, i);
 	if (same(m->name, "*"))
-		config_fault(faults, m->line, "models[%zu].name: `*` stands for all models", at);
+		check_fault(k, path.text, "`*` stands for all models");
 	if (m->name != NULL && strncmp(m->name, "router-", 7) == 0)
-		config_fault(faults, m->line,
-			"models[%zu].name: names with router- are read as router-SCORER-THRESHOLD", at);
-	for (size_t i = 0; i < m->deployments_len; i++) {
-		const struct config_deployment *d = &m->deployments[i];
-
-		(void)snprintf(where, sizeof(where), "models[%zu].deployments[%zu].backend", at, i);
-		if (d->backend != NULL && !names_has(&backends, d->backend))
-			check_dangling(faults, d->line, where, "backend", d->backend, &backends);
-		for (size_t j = 0; j < i; j++)
-			if (same(d->backend, m->deployments[j].backend) &&
-				same(d->model, m->deployments[j].model))
-				config_fault(faults, d->line,
-					"models[%zu].deployments[%zu]: is the same as deployments[%zu]",
-					at, i, j);
-	}
+		check_fault(k, path.text, "router-... is read as router-SCORER-THRESHOLD");
+	names_of_backends(&backends, k->config);
+	for (size_t i = 0; i < m->deployments_len; i++)
+		check_deployment(k, at, i, &backends);
 }
 
 static void
-check_route_name(const struct config *c, size_t at, struct config_faults *faults)
+check_route_name(struct check *k, size_t at)
 {
-	const struct config_route *r = &c->routes[at];
+	const struct config *c = k->config;
+	const char *name = c->routes[at].name;
+	struct path path;
 
+	(void)path_of(&path, "routes[%zu].name", at);
 	for (size_t i = 0; i < at; i++)
-		if (same(r->name, c->routes[i].name)) {
-			check_twice(faults, r->line, "routes", at, r->name, i);
-			break;
-		}
+		if (same(name, c->routes[i].name))
+			check_fault(k, path.text, "duplicate name `%s`, already used by routes[%zu]",
+				name, i);
 	for (size_t i = 0; i < c->models_len; i++)
-		if (same(r->name, c->models[i].name))
-			config_fault(faults, r->line,
-				"routes[%zu].name: duplicate name `%s`, already used by models[%zu]", at,
-				r->name, i);
-	if (r->name != NULL && strncmp(r->name, "router-", 7) == 0)
-		config_fault(faults, r->line,
-			"routes[%zu].name: names with router- are read as router-SCORER-THRESHOLD", at);
+		if (same(name, c->models[i].name))
+			check_fault(k, path.text, "duplicate name `%s`, already used by models[%zu]",
+				name, i);
+	if (name != NULL && strncmp(name, "router-", 7) == 0)
+		check_fault(k, path.text, "router-... is read as router-SCORER-THRESHOLD");
 }
 
 static void
-check_route(const struct config *c, size_t at, const struct names *models,
-	struct config_faults *faults)
+check_route(struct check *k, size_t at)
 {
-	const struct config_route *r = &c->routes[at];
-	char where[64];
+	const struct config_route *r = &k->config->routes[at];
+	struct path path;
 
-	check_route_name(c, at, faults);
+	check_route_name(k, at);
 	for (size_t i = 0; i < r->models_len; i++) {
 		const char *name = r->models[i];
 
-		(void)snprintf(where, sizeof(where), "routes[%zu].models", at);
-		if (strcmp(name, "*") != 0 && !names_has(models, name) && !is_backend_model(c, name))
-			check_dangling(faults, r->line, where, "model", name, models);
+		(void)path_of(&path, "routes[%zu].models[%zu]", at, i);
+		if (strcmp(name, "*") != 0 && !is_model(k, name))
+			check_dangling(k, path.text, "model", name, &k->models);
 		for (size_t j = 0; j < i; j++)
 			if (strcmp(name, r->models[j]) == 0)
-				config_fault(faults, r->line, "%s: `%.60s` is listed twice", where, name);
+				check_fault(k, path.text, "`%.60s` is listed twice", name);
 	}
-	(void)snprintf(where, sizeof(where), "routes[%zu].default_model", at);
-	if (r->default_model != NULL && !names_has(models, r->default_model) &&
-		!is_backend_model(c, r->default_model))
-		check_dangling(faults, r->line, where, "model", r->default_model, models);
+	(void)path_of(&path, "routes[%zu].default_model", at);
+	if (r->default_model != NULL && !is_model(k, r->default_model))
+		check_dangling(k, path.text, "model", r->default_model, &k->models);
+	(void)path_of(&path, "routes[%zu].scorer", at);
 	if (r->scorer != NULL && strcmp(r->scorer, "heuristic") != 0)
-		config_fault(faults, r->line,
-			"routes[%zu].scorer: `%s` is not known; this version has heuristic only", at,
-			r->scorer);
+		check_fault(k, path.text, "`%s` is not known; this version has heuristic only", r->scorer);
 }
 
 /* `*` stands at the end of a word, after at least one character. */
@@ -250,72 +291,83 @@ is_word_pattern(const char *text)
 }
 
 static void
-check_words(struct config_faults *faults, const struct config_rule *r, size_t at, const char *key,
-	char *const *words, size_t len)
+check_words(struct check *k, size_t at, const char *key, char *const *words, size_t len)
 {
+	struct path path;
+
 	for (size_t i = 0; i < len; i++)
 		if (!is_word_pattern(words[i]))
-			config_fault(faults, r->line,
-				"rules[%zu].%s: `%.60s`: a * may only end a word", at, key, words[i]);
+			check_fault(k, path_of(&path, "rules[%zu].%s[%zu]", at, key, i),
+				"`%.60s`: a * may only end a word", words[i]);
 }
 
 static void
-check_rule(const struct config *c, size_t at, const struct names *models,
-	const struct names *routes, struct config_faults *faults)
+check_rule(struct check *k, size_t at)
 {
-	const struct config_rule *r = &c->rules[at];
-	char where[64];
+	const struct config_rule *r = &k->config->rules[at];
+	struct path path;
 
+	(void)path_of(&path, "rules[%zu].words", at);
 	if (r->words_len == 0 && !r->on_image && !r->on_tools)
-		config_fault(faults, r->line,
-			"rules[%zu]: can never fire: give it words, on_image or on_tools", at);
-	check_words(faults, r, at, "words", r->words, r->words_len);
-	check_words(faults, r, at, "except", r->except, r->except_len);
-	(void)snprintf(where, sizeof(where), "rules[%zu].routes", at);
+		check_fault(k, path.text, "can never fire: give it words, on_image or on_tools");
+	check_words(k, at, "words", r->words, r->words_len);
+	check_words(k, at, "except", r->except, r->except_len);
 	for (size_t i = 0; i < r->routes_len; i++)
-		if (!names_has(routes, r->routes[i]))
-			check_dangling(faults, r->line, where, "route", r->routes[i], routes);
-	(void)snprintf(where, sizeof(where), "rules[%zu].model", at);
-	if (r->model != NULL && !names_has(models, r->model) && !names_has(routes, r->model) &&
-		!is_backend_model(c, r->model))
-		check_dangling(faults, r->line, where, "model or route", r->model, models);
+		if (!names_has(&k->routes, r->routes[i]))
+			check_dangling(k, path_of(&path, "rules[%zu].routes[%zu]", at, i), "route",
+				r->routes[i], &k->routes);
+	(void)path_of(&path, "rules[%zu].model", at);
+	if (r->model != NULL && !is_model(k, r->model) && !names_has(&k->routes, r->model))
+		check_dangling(k, path.text, "model or route", r->model, &k->models);
 }
 
 static void
-check_top(const struct config *c, struct config_faults *faults)
+check_listen(struct check *k)
 {
+	const struct config *c = k->config;
+	struct path path;
+
 	for (size_t i = 0; i < c->listen_len; i++)
 		for (size_t j = 0; j < i; j++) {
 			const struct config_listen *a = &c->listen[i], *b = &c->listen[j];
 
-			if (same(a->path, b->path) || (same(a->host, b->host) && a->port == b->port &&
-							      a->port != 0))
-				config_fault(faults, 0, "listen: %s is there twice", a->text);
+			if (same(a->path, b->path) ||
+				(same(a->host, b->host) && a->port == b->port && a->port != 0))
+				check_fault(k, path_of(&path, "listen[%zu]", i), "%s is there twice",
+					a->text);
 		}
+}
+
+static void
+check_top(struct check *k)
+{
+	const struct config *c = k->config;
+
+	check_listen(k);
 	if (strlen(c->run_dir) > CONFIG_RUN_DIR_MAX)
-		config_fault(faults, 0, "run_dir: is longer than %d bytes, too long for sockets in it",
+		check_fault(k, "run_dir", "is longer than %d bytes, too long for sockets in it",
 			CONFIG_RUN_DIR_MAX);
 	if (c->restart.delay_max_ms < c->restart.delay_ms)
-		config_fault(faults, 0, "restart.delay_max_ms: is less than restart.delay_ms");
+		check_fault(k, "restart.delay_max_ms", "is less than restart.delay_ms");
 	if (c->backends_len == 0)
-		config_fault(faults, 0, "backends: there are none, so nothing could answer; add one, or "
-					"`discover_local: yes`");
+		check_fault(k, "backends",
+			"there are none, so nothing could answer; add one, or `discover_local: yes`");
 }
 
 void
-config_check(const struct config *c, struct config_faults *faults)
+config_check(const struct config *c, const struct tree *t, struct config_faults *faults)
 {
-	struct names models = {.len = 0}, routes = {.len = 0};
+	struct check k = {.config = c, .tree = t, .faults = faults};
 
-	names_of_models(&models, c);
-	names_of_routes(&routes, c);
-	check_top(c, faults);
+	names_of_models(&k.models, c);
+	names_of_routes(&k.routes, c);
+	check_top(&k);
 	for (size_t i = 0; i < c->backends_len; i++)
-		check_backend(c, i, faults);
+		check_backend(&k, i);
 	for (size_t i = 0; i < c->models_len; i++)
-		check_model(c, i, faults);
+		check_model(&k, i);
 	for (size_t i = 0; i < c->routes_len; i++)
-		check_route(c, i, &models, faults);
+		check_route(&k, i);
 	for (size_t i = 0; i < c->rules_len; i++)
-		check_rule(c, i, &models, &routes, faults);
+		check_rule(&k, i);
 }

@@ -55,7 +55,7 @@ config_parse(struct config **out, const char *path, const char *text, size_t len
 		config_read(c, &tree, faults);
 		config_imply_values(c, path);
 		config_imply_rows(c);
-		config_check(c, faults);
+		config_check(c, &tree, faults);
 	}
 	tree_fini(&tree);
 	if (faults->len > 0)

@@ -33,3 +33,12 @@ config_fault(struct config_faults *faults, unsigned line, const char *fmt, ...)
 		if ((unsigned char)*p < 0x20 || *p == 0x7f)
 			*p = '?';
 }
+
+bool
+config_fault_has(const struct config_faults *faults, const char *path)
+{
+	for (size_t i = 0; i < faults->len; i++)
+		if (strncmp(faults->rows[i].text, path, strlen(path)) == 0)
+			return true;
+	return false;
+}

@@ -8,3 +8,5 @@
 
 /* Add one fault in line order; after CONFIG_FAULTS_MAX the ones furthest down are only counted. */
 void config_fault(struct config_faults *faults, unsigned line, const char *fmt, ...) PRINTF(3, 4);
+/* Whether there is a fault already that starts with path. */
+bool config_fault_has(const struct config_faults *faults, const char *path);

@@ -20,4 +20,4 @@ void config_imply_values(struct config *c, const char *path);
 /* imply.c: local servers, discovery, the route `auto`, the command line's socket. */
 void config_imply_rows(struct config *c);
 /* check.c: what no single key can say. Run after both: rows that were added count as names. */
-void config_check(const struct config *c, struct config_faults *faults);
+void config_check(const struct config *c, const struct tree *t, struct config_faults *faults);

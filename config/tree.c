@@ -216,6 +216,51 @@ tree_read(struct tree *out, const char *text, size_t len, struct config_faults *
 	return !r.failed;
 }
 
+/* The child of node that the head of path names, moving path behind that; 0: none. */
+static unsigned
+tree_step(const struct tree *t, unsigned node, const char **path)
+{
+	const char *name = *path + (**path == '.' ? 1 : 0);
+	size_t len = strcspn(name, ".[");
+	unsigned child = t->nodes[node].first;
+	unsigned long at = 0;
+	char *end;
+
+	if (*name == '[') {
+		at = strtoul(name + 1, &end, 10);
+		if (t->nodes[node].type != TREE_LIST || *end != ']')
+			return 0;
+		*path = end + 1;
+		while (child != 0 && at-- > 0)
+			child = t->nodes[child].next;
+		return child;
+	}
+	*path = name + len;
+	for (; child != 0 && t->nodes[node].type == TREE_MAP; child = t->nodes[child].next) {
+		const struct tree_node *key = &t->nodes[t->nodes[child].key];
+
+		if (key->len == len && memcmp(key->text, name, len) == 0)
+			return child;
+	}
+	return 0;
+}
+
+unsigned
+tree_line(const struct tree *t, const char *path)
+{
+	unsigned node = t->root, line = 0;
+
+	if (node == 0)
+		return 0;
+	while (*path != '\0') {
+		node = tree_step(t, node, &path);
+		if (node == 0)
+			break;
+		line = t->nodes[node].line;
+	}
+	return line;
+}
+
 void
 tree_fini(struct tree *t)
 {

@@ -35,4 +35,7 @@ struct tree {
 
 /* False with at least one fault where the text is not such a tree. */
 MUST bool tree_read(struct tree *out, const char *text, size_t len, struct config_faults *faults);
+/* The line of a value by its path, "routes[0].models[2]"; of the longest part of the path that is
+ * there where it ends early; 0 where none is. */
+unsigned tree_line(const struct tree *t, const char *path);
 void tree_fini(struct tree *t);
