@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 
 from . import proc
 
@@ -102,6 +103,21 @@ class _Child:
         proc.stop(self.child)
 
 
+class Disturbance:
+    """How much of the machine others used meanwhile; figures of a disturbed run mean little."""
+
+    def __init__(self):
+        self.at = time.monotonic()
+        self.busy, self.steal = proc.machine_busy_s()
+        self.own = proc.own_busy_s()
+
+    def percent(self):
+        busy, steal = proc.machine_busy_s()
+        others = (busy - self.busy) - (proc.own_busy_s() - self.own) + (steal - self.steal)
+        cores = len(os.sched_getaffinity(0))
+        return max(0.0, 100 * others / (time.monotonic() - self.at) / cores)
+
+
 def conditions(rounds):
     """What the machine was; the date in UTC."""
     cpu = "?"
@@ -113,4 +129,4 @@ def conditions(rounds):
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {"date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
             "cpu": cpu, "cores": len(os.sched_getaffinity(0)), "memory_gb": round(memory / 2**30),
-            "kernel": platform.release(), "rounds": rounds, "load_before": os.getloadavg()[0]}
+            "kernel": platform.release(), "rounds": rounds}

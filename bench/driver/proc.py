@@ -117,6 +117,20 @@ def memory_kb(pid):
     return rss, pss
 
 
+def machine_busy_s():
+    """Seconds of CPU time that the whole machine has spent, idle and I/O wait left out, and stolen."""
+    with open("/proc/stat") as f:
+        user, nice, system, _, _, irq, softirq, steal = map(int, f.readline().split()[1:9])
+    tick = os.sysconf("SC_CLK_TCK")
+    return (user + nice + system + irq + softirq) / tick, steal / tick
+
+
+def own_busy_s():
+    """The same of this process, its living tree and the children it has waited for."""
+    t = os.times()
+    return cpu_ns(tree(os.getpid())) / 1e9 + t.children_user + t.children_system
+
+
 def name(pid):
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as f:

@@ -119,7 +119,8 @@ def table(result):
     c = result["conditions"]
     lines = [f"{c['date']}  {c['cpu']}, {c['cores']} cores, {c['memory_gb']} GB, Linux {c['kernel']}",
              f"{c['rounds']} interleaved rounds, median [min..max]; all on loopback, same upstream, "
-             "nothing pinned", ""]
+             "nothing pinned",
+             f"others on this machine used {c['others_cpu_percent']} % of its CPU meanwhile", ""]
     lines += [f"  {n}: {p['version']}{'; ' if p['version'] else ''}{p['config']}"
               for n, p in result["peers"].items()]
     lines += [f"  {n}: skipped: {why}" for n, why in result["skipped"].items()] + [""]
