@@ -22,9 +22,9 @@ struct client_run {
 	bool stream;
 	unsigned tokens; /* that each stream must bring */
 	struct hist latency; /* intended send to the last byte */
-	struct hist ttft;    /* intended send to the first token's arrival */
-	struct hist gap;     /* between two tokens of one stream */
-	struct hist hop;     /* the upstream's send of a token to its arrival here */
+	struct hist ttft; /* intended send to the first token's arrival */
+	struct hist gap; /* between two tokens of one stream */
+	struct hist hop; /* the upstream's send of a token to its arrival here */
 	uint64_t answered, failed, token_count, reconnects;
 	char error[CLIENT_ERROR_MAX]; /* of the first failure */
 };

@@ -27,9 +27,9 @@ struct load {
 	struct client **idle; /* a ring: every connection gets its turn */
 	size_t idle_first, idle_len;
 	unsigned connections;
-	double rate;	  /* per second; 0: closed loop */
-	double seconds;	  /* no request starts after that */
-	double grace;	  /* for those under way */
+	double rate; /* per second; 0: closed loop */
+	double seconds; /* no request starts after that */
+	double grace; /* for those under way */
 	uint64_t requests; /* at most */
 	unsigned spread_ms; /* closed loop: the first sends are spread over this time */
 	char headers[HEADERS_MAX];
@@ -42,9 +42,10 @@ struct load {
 static int
 usage(void)
 {
-	(void)fprintf(stderr,
-		"usage: load -p port [-c connections] [-r rate] [-s seconds] [-n requests] [-g grace_s]\n"
-		"            [-t tokens (streams)] [-w spread_ms] [-H 'Name: value']... [-b body_bytes]\n");
+	(void)fprintf(stderr, "usage: load -p port [-c connections] [-r rate] [-s seconds] [-n "
+	                      "requests] [-g grace_s]\n"
+	                      "            [-t tokens (streams)] [-w spread_ms] [-H 'Name: "
+	                      "value']... [-b body_bytes]\n");
 	return 2;
 }
 
@@ -58,21 +59,42 @@ options(struct load *l, int argc, char **argv)
 		size_t used = strlen(l->headers);
 
 		switch (opt) {
-		case 'p': l->run.port = (unsigned)n; break;
-		case 'c': l->connections = (unsigned)n; break;
-		case 'r': l->rate = n; break;
-		case 's': l->seconds = n; break;
-		case 'n': l->requests = (uint64_t)n; break;
-		case 'g': l->grace = n; break;
-		case 't': l->run.stream = true; l->run.tokens = (unsigned)n; break;
-		case 'w': l->spread_ms = (unsigned)n; break;
-		case 'b': l->body_bytes = (unsigned)n; break;
+		case 'p':
+			l->run.port = (unsigned)n;
+			break;
+		case 'c':
+			l->connections = (unsigned)n;
+			break;
+		case 'r':
+			l->rate = n;
+			break;
+		case 's':
+			l->seconds = n;
+			break;
+		case 'n':
+			l->requests = (uint64_t)n;
+			break;
+		case 'g':
+			l->grace = n;
+			break;
+		case 't':
+			l->run.stream = true;
+			l->run.tokens = (unsigned)n;
+			break;
+		case 'w':
+			l->spread_ms = (unsigned)n;
+			break;
+		case 'b':
+			l->body_bytes = (unsigned)n;
+			break;
 		case 'H':
 			if (used + strlen(optarg) + 3 > sizeof(l->headers))
 				return false;
-			(void)snprintf(l->headers + used, sizeof(l->headers) - used, "%s\r\n", optarg);
+			(void)snprintf(
+			        l->headers + used, sizeof(l->headers) - used, "%s\r\n", optarg);
 			break;
-		default: return false;
+		default:
+			return false;
 		}
 	}
 	return l->run.port > 0 && l->connections > 0 && l->connections <= CONNECTIONS_MAX &&
@@ -93,22 +115,24 @@ request_make(struct load *l)
 		return false;
 	if (l->run.stream)
 		(void)snprintf(stream, sizeof(stream), ",\"stream\":true,\"max_tokens\":%u",
-			l->run.tokens);
+		        l->run.tokens);
 	fixed = snprintf(body, REQUEST_MAX,
-		"{\"model\":\"bench\",\"messages\":[{\"role\":\"system\",\"content\":\"You answer in one "
-		"sentence.\"},{\"role\":\"user\",\"content\":\"\"}],\"temperature\":0.5%s}",
-		stream);
+	        "{\"model\":\"bench\",\"messages\":[{\"role\":\"system\",\"content\":\"You answer "
+	        "in one "
+	        "sentence.\"},{\"role\":\"user\",\"content\":\"\"}],\"temperature\":0.5%s}",
+	        stream);
 	len = snprintf(body, REQUEST_MAX,
-		"{\"model\":\"bench\",\"messages\":[{\"role\":\"system\",\"content\":\"You answer in one "
-		"sentence.\"},{\"role\":\"user\",\"content\":\"%*s\"}],\"temperature\":0.5%s}",
-		(int)l->body_bytes > fixed ? (int)l->body_bytes - fixed : 1, "?", stream);
+	        "{\"model\":\"bench\",\"messages\":[{\"role\":\"system\",\"content\":\"You answer "
+	        "in one "
+	        "sentence.\"},{\"role\":\"user\",\"content\":\"%*s\"}],\"temperature\":0.5%s}",
+	        (int)l->body_bytes > fixed ? (int)l->body_bytes - fixed : 1, "?", stream);
 	for (char *p = strstr(body, "\"user\",\"content\":\"") + 18; *p == ' '; p++)
 		*p = (p - body) % 6 == 0 ? ' ' : 'a' + (char)((p - body) % 23);
 	l->run.request_len = (size_t)snprintf(request, REQUEST_MAX,
-		"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:%u\r\n"
-		"Content-Type: application/json\r\nAccept: */*\r\nAuthorization: Bearer bench\r\n%s"
-		"Content-Length: %d\r\n\r\n%s",
-		l->run.port, l->headers, len, body);
+	        "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:%u\r\n"
+	        "Content-Type: application/json\r\nAccept: */*\r\nAuthorization: Bearer bench\r\n%s"
+	        "Content-Length: %d\r\n\r\n%s",
+	        l->run.port, l->headers, len, body);
 	free(body);
 	l->run.request = request;
 	return true;
@@ -229,10 +253,10 @@ report(const struct load *l, uint64_t end_ns)
 	double seconds = (double)(end_ns - l->start_ns) / 1e9;
 
 	(void)printf("{\"seconds\":%.4f,\"sent\":%llu,\"answered\":%llu,\"failed\":%llu,"
-		     "\"reconnects\":%llu,\"rps\":%.1f,\"tokens\":%llu,\"error\":\"",
-		seconds, (unsigned long long)l->sent, (unsigned long long)r->answered,
-		(unsigned long long)r->failed, (unsigned long long)r->reconnects,
-		(double)r->answered / seconds, (unsigned long long)r->token_count);
+	             "\"reconnects\":%llu,\"rps\":%.1f,\"tokens\":%llu,\"error\":\"",
+	        seconds, (unsigned long long)l->sent, (unsigned long long)r->answered,
+	        (unsigned long long)r->failed, (unsigned long long)r->reconnects,
+	        (double)r->answered / seconds, (unsigned long long)r->token_count);
 	for (const char *p = r->error; *p != '\0'; p++)
 		(void)putchar((unsigned char)*p < ' ' || *p == '"' || *p == '\\' ? ' ' : *p);
 	(void)printf("\",");
@@ -249,8 +273,11 @@ report(const struct load *l, uint64_t end_ns)
 int
 main(int argc, char **argv)
 {
-	static struct load l = {.connections = 64, .seconds = 5, .grace = 10, .requests = UINT64_MAX,
-		.body_bytes = 1024};
+	static struct load l = {.connections = 64,
+	        .seconds = 5,
+	        .grace = 10,
+	        .requests = UINT64_MAX,
+	        .body_bytes = 1024};
 	uint64_t end_ns;
 
 	if (!options(&l, argc, argv))
@@ -270,8 +297,8 @@ main(int argc, char **argv)
 	l.start_ns = clock_now();
 	l.end_ns = l.start_ns + (uint64_t)(l.seconds * 1e9);
 	for (unsigned i = 0; i < l.connections; i++)
-		l.clients[i].free_at_ns = l.start_ns +
-			(uint64_t)l.spread_ms * 1000000ULL * i / l.connections;
+		l.clients[i].free_at_ns =
+		        l.start_ns + (uint64_t)l.spread_ms * 1000000ULL * i / l.connections;
 	run_loop(&l);
 	end_ns = clock_now();
 	for (unsigned i = 0; i < l.connections; i++)
