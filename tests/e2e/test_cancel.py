@@ -18,12 +18,6 @@ def single(daemon, upstream):
     return make
 
 
-def open_and_leave(d, body, leave):
-    raw = Raw(d)
-    raw.send(chat_bytes(body))
-    return raw, leave
-
-
 @pytest.mark.parametrize("how", ["close", "reset"])
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_client_that_leaves_before_the_answer_ends_the_upstream_call(single, how, stream):

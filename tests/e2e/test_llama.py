@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real llama.cpp server with a tiny real model behind shunt."""
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+from harness.daemon import model, openai
+from harness.http import Raw, chat_bytes, simple_chat
+from harness.paths import DATA
+from harness.ports import free_port
+from harness.wait import until
+
+GGUF = DATA / "models/stories260K/stories260K.gguf"
+
+
+@pytest.fixture(scope="module")
+def llama():
+    if importlib.util.find_spec("xllamacpp") is None:
+        pytest.skip("no llama.cpp wheel for this machine (tests/e2e/requirements-llama.txt)")
+    if not GGUF.exists():
+        pytest.skip("no ../shared/data/models/stories260K beside the project")
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, Path(__file__).parent / "llama_server.py", GGUF, str(port)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+
+    def up():
+        assert process.poll() is None, f"llama.cpp ended with {process.returncode}"
+        try:
+            return httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200
+        except httpx.HTTPError:
+            return False
+    try:
+        until("llama.cpp is up", up, 30)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.fixture
+def served(daemon, llama):
+    return daemon({"backends": [openai("llama", llama)], "models": [
+        model("stories", "llama", upstream="stories")]})
+
+
+def test_an_answer_of_a_real_model(served):
+    r = served.chat("stories", "Once upon a time", max_tokens=16, temperature=0)
+    assert r.status_code == 200, r.text
+    assert r.json()["choices"][0]["message"]["content"]
+    assert r.json()["usage"]["completion_tokens"] == 16
+    assert "timings" in r.json(), "a field of llama.cpp's own was lost"
+
+
+def test_a_stream_of_a_real_model_is_its_answer(served):
+    whole = served.chat("stories", "Once", max_tokens=24, temperature=0, seed=1).json()
+    r, events = served.stream("stories", "Once", max_tokens=24, temperature=0, seed=1)
+    assert r.status_code == 200 and events[-1] == "[DONE]"
+    parts = [json.loads(e)["choices"] for e in events[:-1]]
+    text = "".join(c[0]["delta"].get("content") or "" for c in parts if c)
+    assert text == whole["choices"][0]["message"]["content"]
+
+
+def test_what_it_serves_is_found(daemon, llama):
+    d = daemon({"backends": [openai("llama", llama)]})
+    until("its model is listed", lambda: "stories" in d.models())
+    assert d.chat("auto", "Once", max_tokens=4).headers["x-shunt-backend"] == "llama"
+
+
+def test_a_client_that_leaves_frees_the_slot(served, llama):
+    raw = Raw(served)
+    raw.send(chat_bytes(simple_chat("stories", "Once", stream=True, max_tokens=400)))
+    raw.read_head()
+    raw.read_chunk()
+    raw.reset()
+    until("the slot is free", lambda: not any(
+        s.get("is_processing") for s in httpx.get(llama + "/slots").json()))
+
+
+def test_a_context_overflow_is_told(served):
+    r = served.chat("stories", "word " * 3000, max_tokens=4)
+    assert r.status_code == 400, r.text
+    assert r.json()["error"]["message"]

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SIGHUP: only what changed is replaced, what runs finishes, a bad config changes nothing."""
+import signal
+import threading
+
+import pytest
+from harness.daemon import model, openai, sim
+from harness.http import Raw, chat_bytes, simple_chat
+from harness.ports import free_port
+from harness.upstream import chunk
+from harness.wait import until
+
+
+def pids(d):
+    return {w.pid for w in d.workers()}
+
+
+def reloaded(d, before):
+    d.wait_log(r"config_(reloaded|accepted|applied)|reloaded", after=before)
+
+
+def test_an_unchanged_config_keeps_every_pid(daemon):
+    d = daemon()
+    before, old = len(d.log()), pids(d)
+    d.reload()
+    reloaded(d, before)
+    assert d.chat().status_code == 200
+    assert pids(d) == old
+
+
+def test_a_new_route_needs_no_new_process(daemon):
+    d = daemon({"backends": [sim("s", models=["small"])]})
+    old = pids(d)
+    d.reload(routes=[{"name": "fresh", "models": ["small"]}])
+    until("the route is served", lambda: "fresh" in d.models())
+    assert d.chat("fresh").status_code == 200
+    assert pids(d) == old
+
+
+def test_a_new_backend_starts_and_an_old_one_goes(daemon):
+    d = daemon({"backends": [sim("one", models=["m1"]), sim("two", models=["m2"])]})
+    status = {w["name"]: w["pid"] for w in d.status()["workers"]}
+    d.reload(backends=[sim("one", models=["m1"]), sim("three", models=["m3"])])
+    until("the new model is served and the old one is gone",
+          lambda: "m3" in d.models() and "m2" not in d.models())
+    until("m3 answers", lambda: d.chat("m3").status_code == 200)
+    assert d.chat("m2").status_code == 404
+    now = {w["name"]: w["pid"] for w in d.status()["workers"]}
+    assert now["one"] == status["one"], "an unaffected backend was restarted"
+    until("the old worker is gone",
+          lambda: "two" not in {w["name"] for w in d.status()["workers"]})
+
+
+def test_a_changed_backend_is_replaced_and_no_request_fails(daemon, upstream):
+    a, b = upstream(models=["m"]), upstream(models=["m"])
+    d = daemon({"backends": [openai("up", a.url)], "models": [model("m", "up")]})
+    stop, statuses = threading.Event(), []
+
+    def load():
+        while not stop.is_set():
+            statuses.append(d.chat("m").status_code)
+    thread = threading.Thread(target=load)
+    thread.start()
+    try:
+        until("requests flow", lambda: len(statuses) > 5)
+        d.reload(backends=[openai("up", b.url)])
+        until("the new upstream is used", lambda: len(b.chats()) > 5)
+    finally:
+        stop.set()
+        thread.join()
+    assert set(statuses) == {200}, statuses
+
+
+def test_a_running_stream_survives_the_replacement_of_its_backend(daemon, upstream):
+    go = threading.Event()
+
+    def script(x):
+        x.begin_stream()
+        x.event(chunk({"role": "assistant", "content": "first"}))
+        go.wait(20)
+        x.event(chunk({"content": "last"}))
+        x.event(chunk({}, "stop"))
+        x.event("[DONE]")
+        x.end_stream()
+    a, b = upstream(chat=script), upstream()
+    d = daemon({"backends": [openai("up", a.url)], "models": [model("m", "up")]})
+    with Raw(d) as raw:
+        raw.send(chat_bytes(simple_chat("m", stream=True)))
+        assert raw.read_head()[0] == 200
+        raw.read_chunk()
+        d.reload(backends=[openai("up", b.url)])
+        until("the new upstream is used", lambda: d.chat("m").status_code == 200 and b.chats())
+        go.set()
+        rest = b"".join(iter(raw.read_chunk, b""))
+    assert b"last" in rest and rest.endswith(b"data: [DONE]\n\n")
+
+
+@pytest.mark.parametrize("text", ["backends: [", "gateways: lots\n", "no_such_key: 1\n", ""])
+def test_a_bad_config_is_refused_and_the_old_one_stays(daemon, text):
+    d = daemon({"backends": [sim("s", models=["small"])]})
+    d.allow("config|reload")
+    old, before = pids(d), len(d.log())
+    d.write_config(text)
+    d.signal(signal.SIGHUP)
+    line = d.wait_log(r".*shunt\.yaml:.*", after=before)
+    assert "shunt.yaml" in line.group(0)
+    assert d.chat("small").status_code == 200
+    assert pids(d) == old
+    # And a good one is taken afterwards.
+    d.reload(routes=[{"name": "later", "models": ["small"]}])
+    until("the good config is in force", lambda: "later" in d.models())
+
+
+def test_a_config_that_vanished_is_refused(daemon):
+    d = daemon()
+    d.allow("config|reload")
+    before = len(d.log())
+    d.config_path.unlink()
+    d.signal(signal.SIGHUP)
+    d.wait_log(r"shunt\.yaml", after=before)
+    assert d.chat().status_code == 200
+
+
+def test_more_and_fewer_gateways(daemon):
+    d = daemon({"backends": [sim()], "gateways": 1})
+    d.reload(gateways=3)
+    until("three gateways", lambda: len(d.workers("gateway")) == 3)
+    assert d.chat().status_code == 200
+    d.reload(gateways=1)
+    until("one gateway", lambda: len(d.workers("gateway")) == 1)
+    assert d.chat().status_code == 200
+
+
+def test_a_new_address(daemon):
+    d = daemon()
+    port = free_port()
+    d.reload(listen=[f"127.0.0.1:{port}"])
+    d.port = port
+    until("the new address serves", lambda: serves(d))
+
+
+def serves(d):
+    import httpx
+    try:
+        return d.chat().status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def test_twenty_reloads_in_a_row_leak_nothing(daemon):
+    from harness import procs
+    d = daemon()
+    d.reload(gateways=2)
+    until("two gateways", lambda: len(d.workers("gateway")) == 2)
+    before = len(procs.fds(d.pid))
+    for i in range(20):
+        d.reload(gateways=1 + i % 2)
+        want = 1 + i % 2
+        until("as many gateways as wanted", lambda: len(d.workers("gateway")) == want)
+    until("as many descriptors as before", lambda: len(procs.fds(d.pid)) <= before)
