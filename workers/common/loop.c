@@ -307,7 +307,7 @@ loop_run(struct loop *l)
 		loop_gather(l);
 		loop_call_fds(l);
 		loop_call_timers(l);
-		for (size_t i = 0; i < l->hooks_len; i++)
-			l->hooks[i].fn(l->hooks[i].arg);
+		for (size_t i = l->hooks_len; i > 0; i--)
+			l->hooks[i - 1].fn(l->hooks[i - 1].arg);
 	}
 }
