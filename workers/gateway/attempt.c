@@ -1,0 +1,455 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * attempt.c - a request's attempts at backends: start, deadlines, answers, the next candidate
+ *
+ * Each attempt has an id of its own, so what a given-up attempt still says finds nobody. Before the
+ * first byte has gone to the client, a failure that cascades moves to the next candidate; after it,
+ * the stream ends by an honest error event. A worker whose life on the board ended has failed at
+ * that moment; nobody waits for it.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/base/clock.h"
+#include "lib/base/log.h"
+#include "workers/common/worker.h"
+#include "workers/gateway/gateway.h"
+
+enum {
+	GRACE_MS = 200,	     /* a backend reports its own deadline; this much later we do not wait */
+	BEAT_STALE_MS = 1500, /* silent for longer: a stopped worker */
+	BEAT_LOOK_MS = 500,  /* how often to look at the heartbeat during a long silent answer */
+	PARK_MS = 2500,	     /* wait this long for a worker that is coming back */
+	DEATHS_MAX = 2,	     /* a request that this many workers died under is not tried again */
+	OVERSHOOT_MAX = 1024 * 1024, /* bytes a backend may send beyond its credit */
+	SUSPECT_MS = 200     /* tell the profiler of one deployment no more often */
+};
+
+static const struct catalog_row *
+attempt_row(const struct request *r)
+{
+	return &r->catalog->rows[r->row];
+}
+
+static bool
+attempt_beats(const struct request *r, unsigned slot)
+{
+	uint64_t beat_ns = atomic_load_explicit(&board_worker(r->g->board, slot)->heartbeat_ns,
+		memory_order_relaxed);
+
+	return beat_ns + clock_ms_to_ns(BEAT_STALE_MS) > clock_ns();
+}
+
+/* The profiler looks sooner at what just failed. */
+static void
+attempt_suspect(struct request *r, enum err_code code)
+{
+	struct gateway *g = r->g;
+	struct catalog_row *row = &r->catalog->rows[r->row];
+	int slot = board_find_slot(g->board, ROLE_PROFILER, "profiler");
+	uint64_t now_ns = clock_ns();
+	struct slot_info info;
+	struct msg m;
+
+	if (slot < 0 || now_ns - row->suspect_ns < clock_ms_to_ns(SUSPECT_MS))
+		return;
+	row->suspect_ns = now_ns;
+	board_slot(g->board, (unsigned)slot, &info);
+	m = (struct msg){.type = MSG_SUSPECT,
+		.head = {.request_id = ++g->next_attempt * REQUESTS_MAX,
+			.deadline_ns = now_ns + NS_PER_S},
+		.suspect = {.backend = msg_str(row->backend), .model = msg_str(row->upstream),
+			.code = (uint16_t)code}};
+	/* the counter of unsent messages tells where it fails; the next probe finds it anyway */
+	if (bus_send(g->w->bus, (unsigned)slot, info.generation, &m, NULL, NULL) == ERR_OK)
+		gateway_count(g, COUNTER_SUSPECTS, 1);
+}
+
+/* Keep the failure that tells the client most. */
+static void
+attempt_note(struct request *r, const struct err *e, uint16_t http, struct bytes *body)
+{
+	bool ours = e->code == ERR_WORKER_DIED || e->code == ERR_OVERLOADED;
+	uint32_t retry_after_ms = r->err.code == ERR_RATE_LIMITED ? r->err.retry_after_ms : 0;
+
+	/* what an upstream said outweighs what happened to our own processes */
+	if (ours && http == 0 && r->err.code != ERR_OK)
+		return;
+	/* a limit that is over soon is worth more than a failure to connect elsewhere */
+	if (retry_after_ms > 0 && http == 0 && err_cascades(e->code))
+		return;
+	r->err = *e;
+	r->err_http = http;
+	bytes_unref(&r->err_body);
+	r->err_body = bytes_ref(body);
+}
+
+void
+attempt_cancel(struct request *r, const char *reason)
+{
+	struct msg m;
+	struct err e;
+
+	if (r->attempt_id == 0)
+		return;
+	m = (struct msg){.type = MSG_CHAT_CANCEL,
+		.head = {.request_id = r->attempt_id, .deadline_ns = r->deadline_ns},
+		.chat_cancel = {.reason = msg_str(reason)}};
+	/* where it can't be sent, the worker is gone and the upstream request with it */
+	if (bus_send(r->g->w->bus, (unsigned)r->slot, r->generation, &m, NULL, &e) != ERR_OK)
+		log_debug("cancel_unsent", "id=%s text=\"%s\"", r->id, e.text);
+	r->attempt_id = 0;
+}
+
+static void
+attempt_broken(struct request *r, enum err_code code, const char *text)
+{
+	struct err e;
+
+	attempt_cancel(r, "broken");
+	(void)err_set(&e, code, "%s: %s", attempt_row(r)->backend, text);
+	attempt_failed(r, &e, 0, NULL);
+}
+
+/* The hop deadline passed, or it is time to look whether the worker still lives. */
+static void
+attempt_on_hop(void *arg)
+{
+	struct request *r = arg;
+	uint32_t stall_ms = attempt_row(r)->stall_ms;
+	uint64_t next_ns = r->last_ns + clock_ms_to_ns((uint64_t)stall_ms + GRACE_MS);
+
+	if (r->seq > 0 && next_ns > clock_ns()) {
+		loop_timer_set(r->g->w->loop, &r->hop_timer, next_ns);
+		return;
+	}
+	/* A whole answer comes at once, so its silence says nothing; the backend, as long as it
+	 * lives, keeps the deadlines towards its upstream. */
+	if (!r->stream && attempt_beats(r, (unsigned)r->slot)) {
+		loop_timer_set(r->g->w->loop, &r->hop_timer,
+			clock_ns() + clock_ms_to_ns(BEAT_LOOK_MS));
+		return;
+	}
+	attempt_broken(r, ERR_TIMEOUT, "no answer within its deadline");
+}
+
+static MUST enum err_code
+attempt_send(struct request *r, struct err *e)
+{
+	const struct catalog_row *row = attempt_row(r);
+	uint32_t first_ms =
+		r->route_first_byte_ms > 0 ? r->route_first_byte_ms : row->first_byte_ms;
+	struct msg m = {.type = MSG_CHAT_START,
+		.head = {.request_id = ++r->g->next_attempt * REQUESTS_MAX + r->index,
+			.deadline_ns = r->deadline_ns},
+		.chat_start = {.endpoint = (uint8_t)r->endpoint,
+			.stream = r->stream,
+			.model = msg_str(row->upstream),
+			.model_at = r->model_at,
+			.model_len = r->model_len,
+			.credit_bytes = REQUEST_WINDOW_BYTES,
+			.first_byte_ms = first_ms,
+			.idle_ms = row->stall_ms}};
+
+	if (bus_send(r->g->w->bus, (unsigned)r->slot, r->generation, &m, r->body, e) != ERR_OK)
+		return e->code;
+	r->attempts++;
+	r->attempt_id = m.head.request_id;
+	r->attempt_ns = clock_ns();
+	r->seq = 0;
+	r->received = r->credited = 0;
+	r->hop_timer = (struct loop_timer){.fn = attempt_on_hop, .arg = r};
+	loop_timer_set(r->g->w->loop, &r->hop_timer,
+		r->attempt_ns + clock_ms_to_ns((uint64_t)first_ms + GRACE_MS));
+	gateway_count(r->g, COUNTER_REQ_ATTEMPTS, 1);
+	return ERR_OK;
+}
+
+enum attempt_worker { WORKER_NONE, WORKER_COMING, WORKER_STALE, WORKER_GOOD };
+
+/* How the worker of this candidate does; fills in slot and generation. */
+static enum attempt_worker
+attempt_look(struct request *r, uint16_t row, int *slot, uint32_t *generation)
+{
+	const struct catalog_row *k = &r->catalog->rows[row];
+	struct slot_info info;
+
+	*slot = board_find_slot(r->g->board, ROLE_BACKEND, k->backend);
+	if (*slot < 0)
+		return k->slot >= 0 ? WORKER_COMING : WORKER_NONE;
+	board_slot(r->g->board, (unsigned)*slot, &info);
+	*generation = info.generation;
+	if (info.state != SLOT_READY)
+		return WORKER_COMING;
+	return attempt_beats(r, (unsigned)*slot) ? WORKER_GOOD : WORKER_STALE;
+}
+
+/* The first untried candidate with a good worker, else the first with the next best. */
+static enum attempt_worker
+attempt_pick(struct request *r, size_t *index)
+{
+	enum attempt_worker best = WORKER_NONE;
+
+	for (size_t i = 0; i < r->candidates_len && best != WORKER_GOOD; i++) {
+		enum attempt_worker now;
+		uint32_t generation = 0;
+		int slot;
+
+		if (r->candidate_state[i] != CANDIDATE_FRESH)
+			continue;
+		now = attempt_look(r, r->candidates[i], &slot, &generation);
+		if (now <= best)
+			continue;
+		best = now;
+		*index = i;
+		r->row = r->candidates[i];
+		r->slot = slot;
+		r->generation = generation;
+	}
+	return best;
+}
+
+static void
+attempt_give_up(struct request *r)
+{
+	struct err e = r->err;
+
+	if (e.code == ERR_OK)
+		(void)err_set(&e, ERR_UNAVAILABLE,
+			"none of the candidates has a running worker just now");
+	request_fail(r, &e);
+}
+
+static void
+attempt_on_park_end(void *arg)
+{
+	struct request *r = arg;
+
+	r->parked = false;
+	attempt_give_up(r);
+}
+
+/* No worker can take it, but one is coming back: wait for the board to say so. */
+static void
+attempt_park(struct request *r)
+{
+	r->parked = true;
+	if (r->park_timer.heap_index != 0)
+		return;
+	r->park_timer = (struct loop_timer){.fn = attempt_on_park_end, .arg = r};
+	loop_timer_set(r->g->w->loop, &r->park_timer, clock_ns() + clock_ms_to_ns(PARK_MS));
+}
+
+void
+attempt_next(struct request *r)
+{
+	enum attempt_worker found;
+	size_t i = 0;
+	struct err e;
+
+	CHECK(r->attempt_id == 0);
+	r->parked = false;
+	while (r->attempts < r->attempts_max) {
+		found = attempt_pick(r, &i);
+		if (found == WORKER_COMING) {
+			attempt_park(r);
+			return;
+		}
+		if (found == WORKER_NONE)
+			break;
+		r->candidate_state[i] = CANDIDATE_TRIED;
+		if (attempt_send(r, &e) == ERR_OK) {
+			loop_timer_clear(r->g->w->loop, &r->park_timer);
+			return;
+		}
+		log_debug("attempt_unsent", "id=%s backend=%s text=\"%s\"", r->id,
+			attempt_row(r)->backend, e.text);
+		attempt_note(r, &e, 0, NULL);
+	}
+	attempt_give_up(r);
+}
+
+/* Its worker died: the candidate itself may be as good as before. */
+static void
+attempt_forgive(struct request *r)
+{
+	if (++r->deaths >= DEATHS_MAX)
+		return;
+	for (size_t i = 0; i < r->candidates_len; i++)
+		if (r->candidates[i] == r->row)
+			r->candidate_state[i] = CANDIDATE_FRESH;
+}
+
+void
+attempt_failed(struct request *r, const struct err *e, uint16_t http, struct bytes *body)
+{
+	r->attempt_id = 0;
+	loop_timer_clear(r->g->w->loop, &r->hop_timer);
+	log_debug("attempt_failed", "id=%s backend=%s code=%s http=%u text=\"%s\"", r->id,
+		attempt_row(r)->backend, err_name(e->code), http, e->text);
+	if (err_counts(e->code))
+		attempt_suspect(r, e->code);
+	if (r->conn->committed) {
+		request_fail(r, e);
+		return;
+	}
+	attempt_note(r, e, http, body);
+	if (!err_cascades(e->code)) {
+		struct err last = r->err;
+
+		request_fail(r, &last);
+		return;
+	}
+	if (e->code == ERR_WORKER_DIED)
+		attempt_forgive(r);
+	gateway_count(r->g, COUNTER_REQ_CASCADES, 1);
+	attempt_next(r);
+}
+
+void
+attempts_board_changed(struct gateway *g)
+{
+	struct request *next;
+	struct slot_info info;
+	struct err e;
+
+	for (struct request *r = g->running; r != NULL; r = next) {
+		next = r->next;
+		if (r->attempt_id == 0) {
+			if (r->parked)
+				attempt_next(r);
+			continue;
+		}
+		board_slot(g->board, (unsigned)r->slot, &info);
+		if (info.generation == r->generation && info.state != SLOT_EMPTY &&
+			info.state != SLOT_BACKOFF)
+			continue;
+		(void)err_set(&e, ERR_WORKER_DIED, "%s: its worker died", attempt_row(r)->backend);
+		attempt_failed(r, &e, 0, NULL);
+	}
+}
+
+void
+request_taken(struct request *r)
+{
+	uint64_t taken = r->received - MIN((uint64_t)http_conn_pending(r->conn), r->received);
+	struct msg m;
+
+	if (r->attempt_id == 0 || taken < r->credited + REQUEST_WINDOW_BYTES / 2)
+		return;
+	m = (struct msg){.type = MSG_CHAT_CREDIT,
+		.head = {.request_id = r->attempt_id, .deadline_ns = r->deadline_ns},
+		.chat_credit = {.bytes = (uint32_t)(taken - r->credited)}};
+	/* unsent: the credit stays owed and goes with the next */
+	if (bus_send(r->g->w->bus, (unsigned)r->slot, r->generation, &m, NULL, NULL) == ERR_OK)
+		r->credited = taken;
+}
+
+/* The first byte decides: status line and headers go out, and there is no other candidate. */
+static void
+attempt_commit(struct request *r)
+{
+	AUTO(buf_fini) struct buf headers = BUF_INIT;
+
+	r->first_ns = clock_ns();
+	request_put_headers(r, &headers);
+	http_stream_begin(r->conn, &headers, "x-shunt-cost-usd");
+}
+
+void
+attempt_on_delta(struct worker *w, const struct msg *m, struct bytes *payload)
+{
+	struct request *r = request_find(w->state, m);
+
+	if (r == NULL)
+		return;
+	if (m->chat_delta.seq != r->seq || !r->stream) {
+		attempt_broken(r, ERR_MALFORMED, "a piece of the stream is missing");
+		return;
+	}
+	r->seq++;
+	r->last_ns = loop_now(w->loop);
+	if (payload == NULL || payload->len == 0)
+		return;
+	r->received += payload->len;
+	if (http_conn_pending(r->conn) + payload->len > REQUEST_WINDOW_BYTES + OVERSHOOT_MAX) {
+		attempt_broken(r, ERR_MALFORMED, "more was sent than there was credit for");
+		return;
+	}
+	if (!r->conn->committed)
+		attempt_commit(r);
+	http_stream_add(r->conn, payload->data, payload->len);
+}
+
+static void
+attempt_count_usage(struct request *r, const struct msg_chat_end *end)
+{
+	r->prompt_tokens = end->prompt_tokens;
+	r->completion_tokens = end->completion_tokens;
+	r->cost_usd = route_cost_usd(&r->catalog->deployments[r->row], end->prompt_tokens,
+		end->completion_tokens);
+	gateway_count(r->g, COUNTER_REQ_PROMPT_TOKENS, end->prompt_tokens);
+	gateway_count(r->g, COUNTER_REQ_TOKENS, end->completion_tokens);
+	gateway_count(r->g, COUNTER_REQ_COST_NUSD, (int64_t)(r->cost_usd * 1e9));
+}
+
+static void
+attempt_end_stream(struct request *r)
+{
+	static const char done[] = "data: [DONE]\n\n";
+	AUTO(buf_fini) struct buf trailers = BUF_INIT;
+
+	if (!r->conn->committed)
+		attempt_commit(r);
+	http_stream_add(r->conn, done, sizeof(done) - 1);
+	request_put_trailers(r, &trailers);
+	http_stream_end(r->conn, &trailers);
+}
+
+void
+attempt_on_end(struct worker *w, const struct msg *m, struct bytes *payload)
+{
+	struct request *r = request_find(w->state, m);
+
+	if (r == NULL)
+		return;
+	if (m->chat_end.seq != r->seq) {
+		attempt_broken(r, ERR_MALFORMED, "a piece of the stream is missing");
+		return;
+	}
+	if (!r->stream && (payload == NULL || payload->len == 0)) {
+		attempt_broken(r, ERR_MALFORMED, "the answer has no body");
+		return;
+	}
+	attempt_count_usage(r, &m->chat_end);
+	r->attempt_id = 0;
+	if (r->stream) {
+		attempt_end_stream(r);
+	} else {
+		AUTO(buf_fini) struct buf headers = BUF_INIT;
+
+		r->first_ns = clock_ns();
+		request_put_headers(r, &headers);
+		http_reply_bytes(r->conn, 200, "application/json", &headers, payload);
+	}
+	request_finish(r, 200);
+}
+
+void
+attempt_on_fail(struct worker *w, const struct msg *m, struct bytes *payload)
+{
+	struct request *r = request_find(w->state, m);
+	enum err_code code = err_code_checked(m->chat_fail.code);
+	char text[ERR_TEXT_MAX];
+	struct err e = {0};
+
+	if (r == NULL)
+		return;
+	(void)msg_str_copy(text, sizeof(text), m->chat_fail.text);
+	for (char *p = text; *p != '\0'; p++)
+		if ((unsigned char)*p < ' ' || *p == 0x7f)
+			*p = ' ';
+	(void)err_set(&e, code == ERR_OK ? ERR_SYS : code, "%s: %s", attempt_row(r)->backend, text);
+	e.retry_after_ms = m->chat_fail.retry_after_ms;
+	attempt_failed(r, &e, m->chat_fail.http_status, payload);
+}

@@ -1,0 +1,449 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * gateway.h - what the files of this folder share; included only here and by the tests of it
+ *
+ * From below upwards: http_* speaks HTTP/1.1 with clients and knows nothing of models; auth,
+ * chat_body, catalog, metrics and status are single nouns; request is one routed request from its
+ * decision to its only answer; api is the table of endpoints; gateway.c is the worker.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "config/config.h"
+#include "lib/base/buf.h"
+#include "lib/base/err.h"
+#include "lib/base/json.h"
+#include "lib/routing/route.h"
+#include "schemas/msg.h"
+#include "shm/board.h"
+#include "workers/common/loop.h"
+
+struct gateway;
+struct request;
+struct worker;
+
+/* ---- http_request.c: one request head ---------------------------------------------------- */
+
+/* Bytes of somebody else's buffer. */
+struct http_str {
+	const char *p;
+	size_t len;
+};
+
+/* The only headers that are looked at; the others are checked for form and dropped. */
+#define HTTP_HEADER_LIST(X)                                                                        \
+	X(HOST, "host")                                                                            \
+	X(CONTENT_LENGTH, "content-length")                                                        \
+	X(TRANSFER_ENCODING, "transfer-encoding")                                                  \
+	X(EXPECT, "expect")                                                                        \
+	X(CONTENT_ENCODING, "content-encoding")                                                    \
+	X(AUTHORIZATION, "authorization")                                                          \
+	X(API_KEY, "x-api-key")                                                                    \
+	X(REQUEST_ID, "x-request-id")
+
+enum http_header {
+#define X(symbol, name) HTTP_HEADER_##symbol,
+	HTTP_HEADER_LIST(X)
+#undef X
+	HTTP_HEADERS
+};
+
+/* Views into the text it was parsed from. */
+struct http_head {
+	unsigned method; /* enum http_method of http_parser.h */
+	bool http10;
+	bool keep_alive;
+	bool chunked;
+	bool expects_continue;
+	uint64_t body_bytes; /* Content-Length; 0 where chunked or without a body */
+	struct http_str path;  /* without the query; "*" for OPTIONS * */
+	struct http_str query;
+	struct http_str header[HTTP_HEADERS]; /* the first of each name; p NULL: not there */
+};
+
+/* How far a head was looked through, so that each byte is looked at once. */
+struct http_scan {
+	size_t at;
+	size_t line_at; /* start of the line being read */
+	bool after_cr;
+	bool lines;	/* a whole line was seen */
+};
+
+enum http_scan_result { HTTP_SCAN_MORE, HTTP_SCAN_DONE, HTTP_SCAN_BAD };
+
+/* Look for the end of the head in data[0..len); DONE: s->at is the length of the head. BAD for any
+ * byte or line form that no head may hold, as soon as it is there; *why tells. */
+enum http_scan_result http_scan(struct http_scan *s, const char *data, size_t len,
+	const char **why);
+
+/* Parse a whole head, its empty line included. ERR_INPUT for anything ambiguous. */
+MUST enum err_code http_head_parse(struct http_head *out, const char *text, size_t len,
+	struct err *e);
+
+bool http_str_is(struct http_str s, const char *text); /* ASCII case ignored */
+
+/* ---- http_chunk.c: a chunked body -------------------------------------------------------- */
+
+struct http_chunk {
+	unsigned state;
+	unsigned digits;
+	uint64_t left;	/* of the current chunk */
+	size_t line;	/* bytes of the current extension or of all trailers */
+};
+
+enum http_chunk_result { HTTP_CHUNK_MORE, HTTP_CHUNK_DONE, HTTP_CHUNK_BAD, HTTP_CHUNK_TOO_LARGE };
+
+/* Decode data[0..len) onto body, which may hold body_max bytes at most; *used: bytes consumed. */
+enum http_chunk_result http_chunk_feed(struct http_chunk *k, const char *data, size_t len,
+	size_t *used, struct buf *body, uint64_t body_max);
+
+/* ---- http_conn.c: one client connection -------------------------------------------------- */
+
+enum conn_phase {
+	CONN_IDLE,   /* waits for the first byte of a request */
+	CONN_HEAD,   /* reads a request head */
+	CONN_BODY,   /* reads a request body */
+	CONN_BUSY,   /* a request is being answered or its answer being written */
+	CONN_LINGER, /* answered; throws away what the client still sends, so that it reads the answer */
+	CONN_CLOSED  /* waits to be freed at the end of the turn */
+};
+
+struct http_peer {
+	bool is_unix;
+	uid_t uid; /* of a Unix socket's other end */
+};
+
+struct http_conn {
+	struct http_server *server;
+	struct http_conn *next, *prev; /* of the server's list */
+	struct http_conn *next_dirty, *next_dead;
+	struct loop_fd fd;
+	struct loop_timer timer; /* of the phase */
+	enum conn_phase phase;
+	struct http_peer peer;
+
+	struct buf in;	/* read, not consumed from in_at on */
+	size_t in_at;
+	struct buf head_text; /* of the current request: `head` points into it */
+	struct http_head head;
+	struct http_scan scan;
+	struct http_chunk chunk;
+	struct buf body_buf;
+	struct bytes *body; /* the whole body; NULL: empty */
+	uint64_t body_start_ns;
+
+	struct buf out; /* to be written from out_at on; then */
+	size_t out_at;
+	struct bytes *out_body; /* from out_body_at on */
+	size_t out_body_at;
+	bool dirty;	/* in the server's list of connections to flush */
+	bool replied;	/* nothing will be added to the answer */
+	bool committed; /* a status line was written for the current request */
+	bool streaming; /* between http_stream_begin and its end */
+	bool closing;	/* close after this answer */
+	bool unread;	/* the client may still be sending: linger before close */
+
+	const void *endpoint; /* of api.c */
+	void *owner;	      /* of who answers asynchronously: struct request */
+};
+
+/* What the layer above does. All get the connection; server->arg leads to their own state. */
+struct http_ops {
+	/* The head is there, the body is not: reply to refuse it (http_reply_*) or do nothing. */
+	void (*on_head)(struct http_conn *c);
+	/* The whole request is there: reply now, or keep c as long as on_gone was not called. */
+	void (*on_request)(struct http_conn *c);
+	/* The client left, or takes nothing, before the answer was complete: c ends. */
+	void (*on_gone)(struct http_conn *c);
+	/* The client took bytes of a stream. */
+	void (*on_taken)(struct http_conn *c);
+	/* The last connection of a draining server ended. */
+	void (*on_drained)(struct http_server *s);
+	/* counters grow and gauges move by n */
+	void (*count)(struct http_server *s, enum counter which, int64_t n);
+};
+
+/* Own one connected, non-blocking socket from here on; closed, and NULL, where that fails. */
+struct http_conn *http_conn_open(struct http_server *s, int fd, struct http_peer peer);
+void http_conn_close(struct http_conn *c);
+/* No (further) request can be read here: answer with e, then close. */
+void http_conn_refuse(struct http_conn *c, const struct err *e);
+/* Something was added to out, or the answer is complete: write it at the end of this turn. */
+void http_conn_dirty(struct http_conn *c);
+/* Write what is there; finishes the request when all of a complete answer is written. */
+void http_conn_flush(struct http_conn *c);
+/* Answer bytes the socket has not taken yet. */
+size_t http_conn_pending(const struct http_conn *c);
+void http_conn_free(struct http_conn *c);
+
+/* ---- http_server.c: listening, limits, end of turn --------------------------------------- */
+
+enum { HTTP_LISTENERS_MAX = 16, HTTP_DATE_MAX = 40 };
+
+struct http_listener {
+	struct loop_fd fd;
+	struct http_server *server;
+	bool is_unix;
+};
+
+struct http_server {
+	struct loop *loop;
+	const struct config_limits *limits;
+	const struct http_ops *ops;
+	void *arg;
+	struct http_conn *conns, *dirty, *dead;
+	unsigned open;
+	bool draining;
+	struct http_listener listeners[HTTP_LISTENERS_MAX];
+	size_t listeners_len;
+	struct loop_timer accept_timer; /* listens again after running out of descriptors */
+	char date[HTTP_DATE_MAX];
+	uint64_t date_s;
+};
+
+/* limits, ops and loop stay the caller's and must outlive the server. */
+void http_server_init(struct http_server *s, struct loop *loop, const struct config_limits *limits,
+	const struct http_ops *ops, void *arg);
+/* The descriptors stay the caller's. */
+MUST enum err_code http_server_listen(struct http_server *s, const int *fds, size_t len,
+	struct err *e);
+/* Accept nothing more, close idle connections; on_drained comes when the last one has ended. */
+void http_server_drain(struct http_server *s);
+/* Close everything, without on_gone. */
+void http_server_fini(struct http_server *s);
+/* Value of the Date header for now. */
+const char *http_server_date(struct http_server *s);
+
+/* ---- http_reply.c: answers --------------------------------------------------------------- */
+
+/* Add "name: value\r\n"; bytes that no header may hold become '?', long values are cut. */
+void http_put_header(struct buf *out, const char *name, const char *value);
+void http_put_retry_after(struct buf *out, uint32_t ms);
+/* Add a JSON error body in OpenAI's shape; param NULL: null. */
+void http_put_error(struct buf *out, const struct err *e, const char *param);
+
+/* headers: whole lines from http_put_header, or NULL. One of these once per request. */
+void http_reply(struct http_conn *c, unsigned status, const char *type, const struct buf *headers,
+	const void *body, size_t len);
+/* As above; takes its own reference to body. */
+void http_reply_bytes(struct http_conn *c, unsigned status, const char *type,
+	const struct buf *headers, struct bytes *body);
+void http_reply_error(struct http_conn *c, const struct err *e, const char *param,
+	const struct buf *headers);
+void http_continue(struct http_conn *c); /* 100 Continue */
+
+/* An event stream: chunked for HTTP/1.1, until close for 1.0. trailer NULL: none is announced. */
+void http_stream_begin(struct http_conn *c, const struct buf *headers, const char *trailer);
+void http_stream_add(struct http_conn *c, const void *data, size_t len);
+/* trailers: as headers. The connection stays open. */
+void http_stream_end(struct http_conn *c, const struct buf *trailers);
+/* End the stream by an error event, and the connection with it. */
+void http_stream_fail(struct http_conn *c, const struct err *e);
+
+/* ---- auth.c: who may ask for what -------------------------------------------------------- */
+
+enum { AUTH_KEY_MAX = 256, AUTH_KEYS_MAX = 4096 };
+
+enum auth_level { AUTH_OPEN, AUTH_CLIENT, AUTH_ADMIN };
+
+struct auth;
+
+/* Read the key files of the config; ERR_CONFIG or ERR_SYS where one can't be trusted or read. */
+MUST enum err_code auth_load(struct auth **out, const struct config_auth *c, struct err *e);
+void auth_free(struct auth **a_p);
+/* May this peer with these headers do what needs level? ERR_AUTH or ERR_FORBIDDEN. */
+MUST enum err_code auth_check(const struct auth *a, enum auth_level level, struct http_peer peer,
+	const struct http_head *head, struct err *e);
+
+/* ---- chat_body.c: a request body to what routing asks about ------------------------------ */
+
+/* Everything points into the body it was read from, or into `text` and `model`. */
+struct chat_body {
+	struct route_request route; /* model: set where the body names one */
+	char model[MODEL_MAX_LEN];
+	char forced[NAME_MAX_LEN]; /* "route" of POST /v1/route */
+	uint32_t model_at; /* where the value of "model" stands, quotes included */
+	uint32_t model_len; /* 0: no model */
+	const char *param; /* the field a fault is about; NULL: the body as a whole */
+	struct buf text;   /* decoded turns */
+};
+
+enum chat_body_form { CHAT_BODY_REQUEST, CHAT_BODY_QUESTION /* of POST /v1/route */ };
+
+/* Check and walk body[0..len), which must outlive *out. *out is filled as far as it came and is the
+ * caller's to chat_body_fini, also after an error; it must be zero or finished before. */
+MUST enum err_code chat_body_read(struct chat_body *out, enum route_endpoint endpoint,
+	enum chat_body_form form, const char *body, size_t len, struct err *e);
+void chat_body_fini(struct chat_body *b);
+
+/* ---- catalog.c: config and profile rows as routing sees them ------------------------------ */
+
+/* A snapshot that requests keep alive; the figures of the newest one are kept fresh. */
+struct catalog {
+	struct route_catalog route;
+	struct route_deployment *deployments; /* = route.deployments */
+	struct catalog_row *rows; /* beside deployments */
+	unsigned owners;
+	bool serves; /* a deployment can take a request now */
+	uint64_t made_ns;
+};
+
+struct catalog_row {
+	int slot;   /* of the backend's worker; -1: none */
+	bool ready; /* that worker is, when the catalog was made */
+	uint32_t first_byte_ms, stall_ms;
+	uint64_t suspect_ns; /* when the profiler was last told */
+	char backend[NAME_MAX_LEN];
+	char upstream[MODEL_MAX_LEN];
+	char model[MODEL_MAX_LEN];
+	char why[128];
+};
+
+/* Build one from what stands on the board now; the caller is its first owner. */
+struct catalog *catalog_new(const struct config *c, const struct board *board);
+struct catalog *catalog_ref(struct catalog *k);
+void catalog_unref(struct catalog **k_p);
+/* Look again at calls in flight: one load per deployment. */
+void catalog_refresh(struct catalog *k, const struct board *board);
+
+/* ---- metrics.c, status.c ----------------------------------------------------------------- */
+
+/* Prometheus text of every row of counter_list.h, over all slots. */
+void metrics_put(struct buf *out, const struct board *board);
+const char *metrics_role_name(uint32_t role); /* "?" where out of range */
+/* The JSON of `shunt status --json`. */
+void status_put(struct buf *out, const struct board *board, const struct config *config,
+	const struct catalog *catalog);
+
+/* ---- request.c, attempt.c: one routed request -------------------------------------------- */
+
+enum { REQUESTS_MAX = 65536, REQUEST_ID_MAX = 64, REQUEST_WINDOW_BYTES = 256 * 1024 };
+
+enum candidate_state { CANDIDATE_FRESH, CANDIDATE_TRIED };
+
+struct request {
+	struct gateway *g;
+	struct http_conn *conn;
+	struct request *next, *prev; /* of those in flight */
+	uint32_t index;		     /* in gateway.requests */
+	bool active;
+	char id[REQUEST_ID_MAX];
+	char client_id[REQUEST_ID_MAX]; /* the client's x-request-id, sanitised */
+	struct bytes *body;
+	uint32_t model_at, model_len;
+	enum route_endpoint endpoint;
+	bool stream;
+
+	struct catalog *catalog;
+	char route[NAME_MAX_LEN];
+	char reason[ROUTE_REASON_MAX];
+	uint16_t candidates[ROUTE_CANDIDATES_MAX]; /* rows of catalog, best first */
+	uint8_t candidate_state[ROUTE_CANDIDATES_MAX];
+	size_t candidates_len;
+	uint32_t attempts_max, attempts;
+	uint32_t route_first_byte_ms;
+	uint32_t deaths; /* workers that died under it */
+	uint64_t started_ns, deadline_ns, decided_ns;
+
+	/* the attempt under way; attempt_id 0: none */
+	uint64_t attempt_id;
+	int slot;
+	uint32_t generation;
+	uint16_t row; /* of catalog */
+	uint32_t seq; /* ChatDelta messages so far */
+	uint64_t attempt_ns, first_ns, last_ns; /* started, committed, heard from */
+	bool parked; /* waits for a worker that is coming back */
+	uint64_t received, credited; /* stream bytes: from the backend; credit given beyond the first */
+	struct loop_timer hop_timer, total_timer, park_timer;
+
+	struct err err; /* the most telling failure so far */
+	uint16_t err_http;
+	struct bytes *err_body;
+	double cost_usd;
+	uint32_t prompt_tokens, completion_tokens;
+};
+
+/* Decide and start, or answer with an error; takes the body of c. */
+void request_begin(struct gateway *g, struct http_conn *c, enum route_endpoint endpoint);
+/* The client left. */
+void request_cancel(struct request *r, const char *reason);
+void request_taken(struct request *r);
+/* Answer with e, or end the stream by it, and finish. */
+void request_fail(struct request *r, const struct err *e);
+void request_finish(struct request *r, unsigned status);
+struct request *request_find(struct gateway *g, const struct msg *m);
+void requests_free(struct gateway *g);
+/* The headers that say what was decided. */
+void request_put_headers(const struct request *r, struct buf *out);
+/* What is only known at the end of a stream. */
+void request_put_trailers(const struct request *r, struct buf *out);
+
+/* Try the next candidate, wait for a worker that is coming back, or give up. */
+void attempt_next(struct request *r);
+/* The attempt under way failed: e and the upstream's words (http status, body or NULL). */
+void attempt_failed(struct request *r, const struct err *e, uint16_t http, struct bytes *body);
+/* Tell the backend that nobody wants the answer any more. */
+void attempt_cancel(struct request *r, const char *reason);
+/* Slots changed: attempts on ended lives fail now, parked requests go on. */
+void attempts_board_changed(struct gateway *g);
+void attempt_on_delta(struct worker *w, const struct msg *m, struct bytes *payload);
+void attempt_on_end(struct worker *w, const struct msg *m, struct bytes *payload);
+void attempt_on_fail(struct worker *w, const struct msg *m, struct bytes *payload);
+
+/* ---- api*.c: the endpoints ---------------------------------------------------------------- */
+
+void api_on_head(struct http_conn *c);
+void api_on_request(struct http_conn *c);
+
+void api_chat(struct gateway *g, struct http_conn *c);
+void api_completions(struct gateway *g, struct http_conn *c);
+void api_embeddings(struct gateway *g, struct http_conn *c);
+void api_models(struct gateway *g, struct http_conn *c);
+void api_model(struct gateway *g, struct http_conn *c);
+void api_route(struct gateway *g, struct http_conn *c);
+void api_health(struct gateway *g, struct http_conn *c);
+void api_ready(struct gateway *g, struct http_conn *c);
+void api_metrics(struct gateway *g, struct http_conn *c);
+void api_status(struct gateway *g, struct http_conn *c);
+void api_hello(struct gateway *g, struct http_conn *c);
+
+/* ---- gateway state ------------------------------------------------------------------------ */
+
+struct gateway {
+	struct worker *w;
+	struct board *board;
+	const struct config *config;
+	struct http_server http;
+	struct auth *auth;
+	struct catalog *catalog;
+	struct route_rules *rules;
+	struct route_decision *decision; /* scratch of request_begin and api_route */
+	uint64_t profile_changes;
+	bool catalog_stale;
+	uint64_t route_seed;
+	uint64_t next_number; /* of requests */
+	uint64_t next_attempt;
+	struct request **requests; /* by index; REQUESTS_MAX entries, filled as needed */
+	uint32_t requests_len;
+	uint32_t *free_indexes;
+	uint32_t free_len;
+	struct request *running;
+	bool draining;
+};
+
+/* ---- state.c ---- */
+
+MUST enum err_code gateway_new(struct gateway **out, struct worker *w, struct err *e);
+void gateway_free(struct gateway **g_p);
+void gateway_config_changed(struct gateway *g); /* w->config is another one */
+/* The catalog as of now: rebuilt only where config, slots or the profiler's findings changed. */
+struct catalog *gateway_catalog(struct gateway *g);
+/* Fill in the model or route of a body that names none, then decide into g->decision. */
+MUST enum err_code gateway_decide(struct gateway *g, struct chat_body *b, uint64_t *took_ns,
+	struct err *e);
+/* Count on the worker's own row. */
+void gateway_count(struct gateway *g, enum counter which, int64_t n);

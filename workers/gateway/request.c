@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * request.c - one routed request, from its body to its only answer
+ *
+ * A request lives from the decision until its answer is complete or its client has left, whatever
+ * comes first; then it is reused. What its attempts at backends do is in attempt.c.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/base/clock.h"
+#include "lib/base/log.h"
+#include "workers/common/worker.h"
+#include "workers/gateway/gateway.h"
+
+enum { ATTEMPTS_DEFAULT = 3 };
+
+static void
+request_on_deadline(void *arg)
+{
+	struct request *r = arg;
+	struct err e;
+
+	attempt_cancel(r, "deadline");
+	if (r->err.code != ERR_OK)
+		(void)err_set(&e, ERR_DEADLINE, "no answer within the request's deadline; last: %.300s",
+			r->err.text);
+	else
+		(void)err_set(&e, ERR_DEADLINE, "no answer within the request's deadline");
+	bytes_unref(&r->err_body);
+	request_fail(r, &e);
+}
+
+/* A free one; NULL: too many are in flight. */
+static struct request *
+request_take(struct gateway *g)
+{
+	struct request *r;
+
+	if (g->free_len > 0) {
+		r = g->requests[g->free_indexes[--g->free_len]];
+	} else {
+		if (g->requests_len == REQUESTS_MAX)
+			return NULL;
+		r = calloc(1, sizeof(*r));
+		CHECK(r != NULL);
+		r->index = g->requests_len;
+		g->requests = reallocarray(g->requests, g->requests_len + 1, sizeof(*g->requests));
+		g->free_indexes = reallocarray(g->free_indexes, g->requests_len + 1,
+			sizeof(*g->free_indexes));
+		CHECK(g->requests != NULL && g->free_indexes != NULL);
+		g->requests[g->requests_len++] = r;
+	}
+	CHECK(!r->active);
+	r->active = true;
+	r->g = g;
+	r->next = g->running;
+	if (r->next != NULL)
+		r->next->prev = r;
+	g->running = r;
+	gateway_count(g, COUNTER_REQ_IN_FLIGHT, 1);
+	return r;
+}
+
+/* Everything back to zero but what the table knows it by. */
+static void
+request_release(struct request *r)
+{
+	struct gateway *g = r->g;
+	uint32_t index = r->index;
+
+	loop_timer_clear(g->w->loop, &r->hop_timer);
+	loop_timer_clear(g->w->loop, &r->total_timer);
+	loop_timer_clear(g->w->loop, &r->park_timer);
+	bytes_unref(&r->body);
+	bytes_unref(&r->err_body);
+	catalog_unref(&r->catalog);
+	if (r->prev != NULL)
+		r->prev->next = r->next;
+	else
+		g->running = r->next;
+	if (r->next != NULL)
+		r->next->prev = r->prev;
+	memset(r, 0, sizeof(*r));
+	r->index = index;
+	g->free_indexes[g->free_len++] = index;
+	gateway_count(g, COUNTER_REQ_IN_FLIGHT, -1);
+}
+
+void
+requests_free(struct gateway *g)
+{
+	while (g->running != NULL)
+		request_release(g->running);
+	for (uint32_t i = 0; i < g->requests_len; i++)
+		free(g->requests[i]);
+	free(g->requests);
+	free(g->free_indexes);
+	g->requests = NULL;
+	g->free_indexes = NULL;
+	g->requests_len = g->free_len = 0;
+}
+
+struct request *
+request_find(struct gateway *g, const struct msg *m)
+{
+	uint64_t index = m->head.request_id & (REQUESTS_MAX - 1);
+	struct request *r;
+
+	if (index >= g->requests_len)
+		return NULL;
+	r = g->requests[index];
+	/* Late words of an attempt that was given up carry its id, not the current one. */
+	if (!r->active || r->attempt_id == 0 || r->attempt_id != m->head.request_id ||
+		r->slot != m->head.sender_slot || r->generation != m->head.sender_generation)
+		return NULL;
+	return r;
+}
+
+static void
+request_put_cost(const struct request *r, struct buf *out)
+{
+	char text[64];
+	size_t len = (size_t)snprintf(text, sizeof(text), "%.9f", r->cost_usd);
+
+	while (len > 1 && text[len - 1] == '0')
+		len--;
+	if (text[len - 1] == '.')
+		len--;
+	text[len] = '\0';
+	http_put_header(out, "x-shunt-cost-usd", text);
+}
+
+void
+request_put_headers(const struct request *r, struct buf *out)
+{
+	char attempts[16];
+
+	(void)snprintf(attempts, sizeof(attempts), "%u", r->attempts);
+	http_put_header(out, "x-shunt-request-id", r->id);
+	if (r->catalog != NULL && r->candidates_len > 0) {
+		http_put_header(out, "x-shunt-model", r->catalog->rows[r->row].model);
+		http_put_header(out, "x-shunt-backend", r->catalog->rows[r->row].backend);
+	}
+	http_put_header(out, "x-shunt-route", r->route);
+	http_put_header(out, "x-shunt-reason", r->reason);
+	http_put_header(out, "x-shunt-attempts", attempts);
+	/* of a stream it is only known at its end: a trailer */
+	if (!r->stream)
+		request_put_cost(r, out);
+}
+
+void
+request_put_trailers(const struct request *r, struct buf *out)
+{
+	request_put_cost(r, out);
+}
+
+static void
+request_log(const struct request *r, unsigned status)
+{
+	uint64_t now_ns = clock_ns();
+	bool tried = r->catalog != NULL && r->candidates_len > 0;
+
+	log_debug("request_done",
+		"id=%s client_id=%s status=%u route=%s model=%s backend=%s attempts=%u decide_us=%llu "
+		"first_us=%llu total_us=%llu tokens=%u reason=\"%s\"",
+		r->id, r->client_id[0] == '\0' ? "-" : r->client_id, status,
+		r->route[0] == '\0' ? "-" : r->route,
+		tried ? r->catalog->rows[r->row].model : "-",
+		tried ? r->catalog->rows[r->row].backend : "-", r->attempts,
+		(unsigned long long)(r->decided_ns / NS_PER_US),
+		(unsigned long long)(r->first_ns == 0 ? 0 : (r->first_ns - r->started_ns) / NS_PER_US),
+		(unsigned long long)((now_ns - r->started_ns) / NS_PER_US), r->completion_tokens,
+		r->reason);
+}
+
+void
+request_finish(struct request *r, unsigned status)
+{
+	request_log(r, status);
+	r->conn->owner = NULL;
+	request_release(r);
+}
+
+/* The upstream's own words are passed on where they are about what the client sent. */
+static bool
+request_reply_upstream(struct request *r, const struct err *e, struct buf *headers,
+	unsigned *status)
+{
+	struct json root;
+
+	*status = err_http_status(e->code);
+	if (r->err_body == NULL || *status / 100 != 4 ||
+		json_check(&root, r->err_body->data, r->err_body->len, NULL) != ERR_OK ||
+		json_get(root, "error").type != JSON_OBJECT)
+		return false;
+	if (e->code == ERR_BAD_REQUEST && r->err_http / 100 == 4)
+		*status = r->err_http;
+	if (e->retry_after_ms > 0)
+		http_put_retry_after(headers, e->retry_after_ms);
+	http_reply_bytes(r->conn, *status, "application/json", headers, r->err_body);
+	return true;
+}
+
+void
+request_fail(struct request *r, const struct err *e)
+{
+	AUTO(buf_fini) struct buf headers = BUF_INIT;
+	unsigned status;
+
+	if (r->conn->committed) {
+		gateway_count(r->g, COUNTER_REQ_STREAM_BROKEN, 1);
+		log_warn("stream_broken", "id=%s code=%s text=\"%s\"", r->id, err_name(e->code),
+			e->text);
+		http_stream_fail(r->conn, e);
+		request_finish(r, 200);
+		return;
+	}
+	/* no stream will follow: its cost is known now */
+	r->stream = false;
+	request_put_headers(r, &headers);
+	if (!request_reply_upstream(r, e, &headers, &status))
+		http_reply_error(r->conn, e, NULL, &headers);
+	request_finish(r, status);
+}
+
+void
+request_cancel(struct request *r, const char *reason)
+{
+	gateway_count(r->g, COUNTER_REQ_CANCELLED, 1);
+	attempt_cancel(r, reason);
+	request_finish(r, err_http_status(ERR_CANCELLED));
+}
+
+/* What the decision says, copied: the scratch is used for the next request. */
+static void
+request_take_decision(struct request *r, const struct route_decision *d)
+{
+	const struct config_limits *limits = &r->g->config->limits;
+	uint32_t request_ms = d->request_ms > 0 ? d->request_ms : limits->request_ms;
+
+	(void)snprintf(r->route, sizeof(r->route), "%s", d->route);
+	(void)snprintf(r->reason, sizeof(r->reason), "%s", d->reason);
+	r->attempts_max = d->attempts > 0 ? d->attempts : ATTEMPTS_DEFAULT;
+	r->route_first_byte_ms = d->first_byte_ms;
+	r->deadline_ns = r->started_ns + clock_ms_to_ns(request_ms);
+	for (size_t i = 0; i < d->ranked_len && i < ROUTE_CANDIDATES_MAX; i++)
+		if (d->ranked[i].deployment < r->catalog->route.len)
+			r->candidates[r->candidates_len++] = (uint16_t)d->ranked[i].deployment;
+	if (r->candidates_len > 0)
+		r->row = r->candidates[0];
+}
+
+static void
+request_take_identity(struct request *r, const struct http_conn *c)
+{
+	const struct http_str *theirs = &c->head.header[HTTP_HEADER_REQUEST_ID];
+	size_t n = MIN(theirs->len, sizeof(r->client_id) - 1);
+
+	(void)snprintf(r->id, sizeof(r->id), "%llx-%x-%x-%llx",
+		(unsigned long long)board_head(r->g->board)->started_wall_s, r->g->w->slot,
+		r->g->w->generation, (unsigned long long)++r->g->next_number);
+	for (size_t i = 0; i < n; i++)
+		r->client_id[i] = theirs->p[i] > ' ' && theirs->p[i] <= '~' ? theirs->p[i] : '?';
+}
+
+static void
+request_start(struct request *r, struct chat_body *body)
+{
+	struct gateway *g = r->g;
+	struct err e = {0};
+
+	r->started_ns = clock_ns();
+	r->model_at = body->model_at;
+	r->model_len = body->model_len;
+	r->endpoint = body->route.endpoint;
+	r->stream = body->route.stream;
+	if (gateway_decide(g, body, &r->decided_ns, &e) != ERR_OK) {
+		(void)snprintf(r->route, sizeof(r->route), "%s", g->decision->route);
+		(void)snprintf(r->reason, sizeof(r->reason), "%.*s", ROUTE_REASON_MAX - 1, e.text);
+		request_fail(r, &e);
+		return;
+	}
+	r->catalog = catalog_ref(g->catalog);
+	request_take_decision(r, g->decision);
+	r->total_timer = (struct loop_timer){.fn = request_on_deadline, .arg = r};
+	loop_timer_set(g->w->loop, &r->total_timer, r->deadline_ns);
+	attempt_next(r);
+}
+
+void
+request_begin(struct gateway *g, struct http_conn *c, enum route_endpoint endpoint)
+{
+	AUTO(chat_body_fini) struct chat_body body = {0};
+	struct request *r;
+	struct err e = {0};
+
+	if (chat_body_read(&body, endpoint, CHAT_BODY_REQUEST, c->body == NULL ? "" : c->body->data,
+		    c->body == NULL ? 0 : c->body->len, &e) != ERR_OK) {
+		http_reply_error(c, &e, body.param, NULL);
+		return;
+	}
+	r = request_take(g);
+	if (r == NULL) {
+		(void)err_set(&e, ERR_UNAVAILABLE, "too many requests in flight");
+		e.retry_after_ms = 1000;
+		http_reply_error(c, &e, NULL, NULL);
+		return;
+	}
+	r->conn = c;
+	c->owner = r;
+	r->body = c->body;
+	c->body = NULL;
+	request_take_identity(r, c);
+	request_start(r, &body);
+}

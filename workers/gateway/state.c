@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * state.c - the gateway's state and what its endpoints ask of it: the catalog, a decision
+ */
+#include <stdlib.h>
+
+#include "lib/base/clock.h"
+#include "lib/base/log.h"
+#include "workers/common/worker.h"
+#include "workers/gateway/gateway.h"
+
+enum { CATALOG_AGE_MS = 1000 }; /* moving averages change without a sign on the board */
+
+void
+gateway_count(struct gateway *g, enum counter which, int64_t n)
+{
+	if (counter_row(which)->gauge)
+		board_gauge(g->board, which, n);
+	else
+		board_count(g->board, which, (uint64_t)n);
+}
+
+static void
+on_count(struct http_server *s, enum counter which, int64_t n)
+{
+	gateway_count(s->arg, which, n);
+}
+
+static void
+on_gone(struct http_conn *c)
+{
+	if (c->owner != NULL)
+		request_cancel(c->owner, "the client left");
+}
+
+static void
+on_taken(struct http_conn *c)
+{
+	if (c->owner != NULL)
+		request_taken(c->owner);
+}
+
+static void
+on_drained(struct http_server *s)
+{
+	const struct gateway *g = s->arg;
+
+	if (g->draining)
+		worker_drained(g->w);
+}
+
+static const struct http_ops http_ops = {
+	.on_head = api_on_head,
+	.on_request = api_on_request,
+	.on_gone = on_gone,
+	.on_taken = on_taken,
+	.on_drained = on_drained,
+	.count = on_count,
+};
+
+MUST enum err_code
+gateway_new(struct gateway **out, struct worker *w, struct err *e)
+{
+	AUTO(gateway_free) struct gateway *g = calloc(1, sizeof(*g));
+
+	CHECK(g != NULL);
+	g->w = w;
+	g->board = w->board;
+	g->config = w->config;
+	g->decision = calloc(1, sizeof(*g->decision));
+	CHECK(g->decision != NULL);
+	g->catalog_stale = true;
+	http_server_init(&g->http, w->loop, &w->config->limits, &http_ops, g);
+	if (auth_load(&g->auth, &w->config->auth, e) != ERR_OK)
+		return e->code;
+	route_rules_new(&g->rules, w->config);
+	*out = g;
+	g = NULL;
+	return ERR_OK;
+}
+
+void
+gateway_free(struct gateway **g_p)
+{
+	struct gateway *g = *g_p;
+
+	*g_p = NULL;
+	if (g == NULL)
+		return;
+	g->draining = false;
+	requests_free(g);
+	http_server_fini(&g->http);
+	catalog_unref(&g->catalog);
+	route_rules_free(&g->rules);
+	auth_free(&g->auth);
+	free(g->decision);
+	free(g);
+}
+
+void
+gateway_config_changed(struct gateway *g)
+{
+	struct auth *auth = NULL;
+	struct err e;
+
+	g->config = g->w->config;
+	g->http.limits = &g->config->limits;
+	g->catalog_stale = true;
+	route_rules_free(&g->rules);
+	route_rules_new(&g->rules, g->config);
+	/* the doors stay as they were rather than open */
+	if (auth_load(&auth, &g->config->auth, &e) != ERR_OK) {
+		log_error("keys_not_reloaded", "keep=old text=\"%s\"", e.text);
+		return;
+	}
+	auth_free(&g->auth);
+	g->auth = auth;
+}
+
+struct catalog *
+gateway_catalog(struct gateway *g)
+{
+	uint64_t changes = board_profile_changes(g->board);
+
+	if (g->catalog != NULL && !g->catalog_stale && changes == g->profile_changes &&
+		clock_ns() - g->catalog->made_ns < clock_ms_to_ns(CATALOG_AGE_MS)) {
+		catalog_refresh(g->catalog, g->board);
+		return g->catalog;
+	}
+	catalog_unref(&g->catalog);
+	g->catalog = catalog_new(g->config, g->board);
+	g->catalog_stale = false;
+	g->profile_changes = changes;
+	return g->catalog;
+}
+
+/* What a body without "model" means. */
+static const char *
+gateway_default_name(const struct gateway *g)
+{
+	if (config_route(g->config, "auto") != NULL)
+		return "auto";
+	return g->config->routes_len > 0 ? g->config->routes[0].name : NULL;
+}
+
+MUST enum err_code
+gateway_decide(struct gateway *g, struct chat_body *b, uint64_t *took_ns, struct err *e)
+{
+	const struct catalog *k = gateway_catalog(g);
+	enum err_code code;
+	uint64_t start_ns;
+
+	g->decision->route[0] = g->decision->reason[0] = '\0';
+	g->decision->ranked_len = g->decision->dropped_len = 0;
+	if (b->route.model == NULL && b->route.route == NULL)
+		b->route.model = gateway_default_name(g);
+	if (b->route.model == NULL && b->route.route == NULL) {
+		b->param = "model";
+		return err_set(e, ERR_INPUT, "\"model\" is missing, and no route is configured");
+	}
+	b->route.seed = g->route_seed++;
+	start_ns = clock_ns();
+	code = route_decide(g->decision, &b->route, &k->route, g->rules, e);
+	*took_ns = clock_ns() - start_ns;
+	gateway_count(g, COUNTER_ROUTE_DECISIONS, 1);
+	gateway_count(g, COUNTER_ROUTE_NS, (int64_t)*took_ns);
+	if (code == ERR_OK && g->decision->ranked_len == 0)
+		return err_set(e, ERR_UNAVAILABLE, "no candidate is left");
+	return code;
+}
