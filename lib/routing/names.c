@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * names.c - what does a request ask for: a route, a model, one deployment, RouteLLM's form
+ *
+ * `model` is looked up as a route, as a model, as "backend/model" and at last as
+ * "router-<scorer>-<threshold>", so that a configured name always wins over a form.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/base/json.h"
+#include "lib/base/near.h"
+#include "lib/routing/parts.h"
+
+static const char tier_prefix[] = "router-";
+static const char tier_route[] = "auto"; /* whose models the form chooses from, where it exists */
+
+static const char *const scorer_names[SCORERS] = {
+	[SCORER_HEURISTIC] = "heuristic",
+	[SCORER_RANDOM] = "random",
+	[SCORER_WEAK] = "weak",
+	[SCORER_STRONG] = "strong",
+};
+
+enum { SHOWN_MAX = 64, NEAR_MAX = 3 };
+
+/* A name out of a request, cut and made harmless for one line of ASCII text. */
+static const char *
+names_shown(char out[SHOWN_MAX], const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < SHOWN_MAX - 1 && name[i] != '\0'; i++)
+		out[i] = name[i] >= ' ' && name[i] <= '~' && name[i] != '\'' ? name[i] : '?';
+	out[i] = '\0';
+	return out;
+}
+
+static bool
+names_model_exists(const struct route_catalog *c, const char *model)
+{
+	size_t i;
+
+	if (config_model(c->config, model) != NULL)
+		return true;
+	for (i = 0; i < c->len; i++) {
+		if (strcmp(c->deployments[i].model, model) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* "backend/model", where model is the client's or the upstream's name for it. */
+static bool
+names_deployment(struct named *out, const char *asked, const struct route_catalog *c)
+{
+	const char *slash = strchr(asked, '/');
+	const struct route_deployment *d;
+	size_t i, len;
+
+	if (slash == NULL || slash[1] == '\0')
+		return false;
+	len = (size_t)(slash - asked);
+	for (i = 0; i < c->len; i++) {
+		d = &c->deployments[i];
+		if (strlen(d->backend) != len || memcmp(d->backend, asked, len) != 0)
+			continue;
+		if (strcmp(d->upstream, slash + 1) != 0 && strcmp(d->model, slash + 1) != 0)
+			continue;
+		out->backend = asked;
+		out->backend_len = len;
+		out->model = slash + 1;
+		return true;
+	}
+	return false;
+}
+
+static enum err_code
+names_scorer(enum scorer *out, const char *name, size_t len, struct err *e)
+{
+	char shown[SHOWN_MAX], copy[SHOWN_MAX];
+	unsigned s;
+
+	for (s = 0; s < SCORERS; s++) {
+		if (strlen(scorer_names[s]) == len && memcmp(scorer_names[s], name, len) == 0) {
+			*out = (enum scorer)s;
+			return ERR_OK;
+		}
+	}
+	(void)snprintf(copy, sizeof(copy), "%.*s", (int)MIN(len, SHOWN_MAX - 1), name);
+	return err_set(e, ERR_MODEL, "no scorer named '%s'; there are: heuristic, random, weak, strong",
+		names_shown(shown, copy));
+}
+
+/* router-<scorer>-<threshold> */
+static enum err_code
+names_tier(struct named *out, const char *asked, const struct route_catalog *c, struct err *e)
+{
+	const char *scorer = asked + sizeof(tier_prefix) - 1;
+	const char *dash = strchr(scorer, '-');
+	char shown[SHOWN_MAX];
+	struct json number;
+	enum err_code rc;
+	double t;
+
+	if (dash == NULL)
+		return err_set(e, ERR_MODEL, "'%s' lacks its threshold: router-<scorer>-<0..1>",
+			names_shown(shown, asked));
+	rc = names_scorer(&out->scorer, scorer, (size_t)(dash - scorer), e);
+	if (rc != ERR_OK)
+		return rc;
+	/* a JSON number: no NaN, no hexadecimal, no locale */
+	if (json_check(&number, dash + 1, strlen(dash + 1), NULL) != ERR_OK ||
+		number.p != dash + 1 || !json_double(&t, number) || !(t >= 0 && t <= 1))
+		return err_set(e, ERR_MODEL, "the threshold in '%s' is no number from 0 to 1",
+			names_shown(shown, asked));
+	out->tier = true;
+	out->threshold = t;
+	out->route = config_route(c->config, tier_route);
+	if (out->route == NULL && c->config->routes_len > 0)
+		out->route = &c->config->routes[0];
+	return ERR_OK;
+}
+
+/* All names there are, each once: routes, declared models, found models. Returns how many. */
+enum { NAMES_MAX = 512 };
+
+static size_t
+names_all(const char *names[NAMES_MAX], const struct route_catalog *c)
+{
+	size_t n = 0, i, k;
+
+	for (i = 0; i < c->config->routes_len && n < NAMES_MAX; i++)
+		names[n++] = c->config->routes[i].name;
+	for (i = 0; i < c->config->models_len && n < NAMES_MAX; i++)
+		names[n++] = c->config->models[i].name;
+	for (i = 0; i < c->len && n < NAMES_MAX; i++) {
+		for (k = 0; k < n && strcmp(names[k], c->deployments[i].model) != 0; k++)
+			;
+		if (k == n)
+			names[n++] = c->deployments[i].model;
+	}
+	return n;
+}
+
+/* The nearest names first, each within a third of the asked one's length. */
+static size_t
+names_near(const char *near[NEAR_MAX], const char *asked, const char *const *names, size_t len)
+{
+	unsigned limit = (unsigned)MAX(2, MIN(strlen(asked), 64) / 3), want;
+	size_t n = 0, i;
+
+	for (want = 0; want <= limit && n < NEAR_MAX; want++) {
+		for (i = 0; i < len && n < NEAR_MAX; i++) {
+			if (near_distance(asked, names[i]) == want)
+				near[n++] = names[i];
+		}
+	}
+	return n;
+}
+
+static void
+names_join(struct buf *out, const char *const *names, size_t len)
+{
+	char shown[SHOWN_MAX];
+	size_t i;
+
+	for (i = 0; i < len; i++)
+		buf_addf(out, "%s%s", i == 0 ? "" : ", ", names_shown(shown, names[i]));
+}
+
+static enum err_code
+names_unknown(const char *kind, const char *asked, const struct route_catalog *c, struct err *e)
+{
+	const char *names[NAMES_MAX], *near[NEAR_MAX];
+	size_t len = names_all(names, c), shown_len = MIN(len, 12), near_len;
+	AUTO(buf_fini) struct buf text = BUF_INIT;
+	char shown[SHOWN_MAX];
+
+	near_len = names_near(near, asked, names, len);
+	if (near_len > 0) {
+		buf_add_str(&text, "; did you mean ");
+		names_join(&text, near, near_len);
+		buf_add_char(&text, '?');
+	}
+	buf_add_str(&text, len == 0 ? "; there are none" : "; there are: ");
+	names_join(&text, names, shown_len);
+	if (len > shown_len)
+		buf_addf(&text, " and %zu more", len - shown_len);
+	return err_set(e, ERR_MODEL, "no %s named '%s'%s", kind, names_shown(shown, asked),
+		buf_str(&text));
+}
+
+enum err_code
+names_resolve(struct named *out, const struct route_request *r, const struct route_catalog *c,
+	struct err *e)
+{
+	*out = (struct named){0};
+	if (r->route != NULL) {
+		out->route = config_route(c->config, r->route);
+		return out->route != NULL ? ERR_OK : names_unknown("route", r->route, c, e);
+	}
+	if (r->model == NULL || r->model[0] == '\0')
+		return err_set(e, ERR_MODEL, "the request names no model");
+	out->route = config_route(c->config, r->model);
+	if (out->route != NULL)
+		return ERR_OK;
+	if (names_model_exists(c, r->model)) {
+		out->model = r->model;
+		return ERR_OK;
+	}
+	if (names_deployment(out, r->model, c))
+		return ERR_OK;
+	if (strncmp(r->model, tier_prefix, sizeof(tier_prefix) - 1) == 0)
+		return names_tier(out, r->model, c, e);
+	return names_unknown("model or route", r->model, c, e);
+}

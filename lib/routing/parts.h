@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * parts.h - what the files of lib/routing know of each other; private to this folder
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/routing/route.h"
+
+/* words.c: a text as case-folded words */
+
+enum { WORD_MAX = 63 };
+
+struct words {
+	const char *p;
+	const char *end;
+};
+
+struct word {
+	char text[WORD_MAX + 1]; /* folded, NUL-terminated; longer words are cut */
+	size_t len;
+	bool apart; /* more than white space (or one apostrophe) stands before it */
+};
+
+struct words words_of(const char *text, size_t len);
+bool words_next(struct words *w, struct word *out);
+
+/* phrases.c: many phrases looked for in one pass */
+
+struct phrases;
+typedef void phrases_fn(void *arg, uint32_t value, uint32_t from, uint32_t to); /* word numbers */
+
+struct phrases *phrases_new(void);
+void phrases_free(struct phrases **p_p);
+/* "add to", "remind*", "set* up": whole words, a star stands for any continuation of its word.
+ * Punctuation between the words counts as white space. False where the text has no word. */
+bool phrases_add(struct phrases *p, const char *text, uint32_t value);
+/* Words in the longest phrase. */
+uint32_t phrases_longest(const struct phrases *p);
+/* Call fn for every occurrence, in order of its last word. */
+void phrases_scan(const struct phrases *p, const char *text, size_t len, phrases_fn *fn, void *arg);
+
+/* route_rules.c: the rule that decides, or NULL; route is "" where a model was named */
+const struct config_rule *rules_match(const struct route_rules *rules,
+	const struct route_request *r, const char *route);
+
+/* names.c: what does the request ask for */
+
+enum scorer { SCORER_HEURISTIC, SCORER_RANDOM, SCORER_WEAK, SCORER_STRONG, SCORERS };
+
+struct named {
+	const struct config_route *route; /* NULL: a model or deployment was named */
+	const char *backend;		  /* NULL: any; else a view of backend_len bytes */
+	size_t backend_len;
+	const char *model; /* client's or, with a backend, also upstream's name; NULL: the route's */
+	bool tier;	   /* router-<scorer>-<threshold>: weak or strong, nothing between */
+	enum scorer scorer;
+	double threshold; /* where tier */
+};
+
+MUST enum err_code names_resolve(struct named *out, const struct route_request *r,
+	const struct route_catalog *c, struct err *e);
+
+/* Candidates while they are worked on. */
+struct entry {
+	struct route_candidate c;
+	const struct route_deployment *d;
+	size_t order; /* place in the config: the tie-break */
+	bool unsure;  /* an ability that the request needs is not known */
+	bool favoured; /* of the model that a rule, or the default, sends to */
+	double key;    /* higher is better; the score, but for the balancing strategies */
+};
+
+/* filter.c */
+
+enum filter {
+	FILTER_NONE,
+	FILTER_ENDPOINT,
+	FILTER_TOOLS,
+	FILTER_VISION,
+	FILTER_JSON,
+	FILTER_CONTEXT,
+	FILTER_PRICE,
+	FILTER_DOWN,
+	FILTER_FULL,
+	FILTERS
+};
+
+/* The first filter that d fails; *unsure tells whether it passed on something not known. */
+enum filter filter_check(bool *unsure, const struct route_deployment *d,
+	const struct route_request *r, const struct config_route *route);
+const char *filter_name(enum filter f);
+/* The error for a list that the filters emptied; what names the route or model. */
+enum err_code filter_error(const struct route_decision *d, const struct route_catalog *c,
+	const char *what, struct err *e);
+/* Tokens of the prompt, estimated from its bytes. */
+uint64_t filter_prompt_tokens(const struct route_request *r);
+
+/* score.c */
+
+struct score_plan {
+	enum strategy strategy;
+	double dial; /* negative: the strategy's own weights */
+	double difficulty;
+	double threshold;
+	bool tier;
+};
+
+/* Fill terms, weights, score and key of every entry. */
+void score_entries(struct entry *entries, size_t len, const struct score_plan *plan,
+	const struct route_request *r);
+
+/* balance.c: keys of the strategies that share load instead of scoring; false for the others */
+bool balance_entries(struct entry *entries, size_t len, enum strategy strategy, uint64_t seed);
+uint64_t balance_random(uint64_t seed, uint64_t n);
+/* Entries are only compared within their class: 0 favoured, then the others, standby ones last. */
+unsigned balance_class(const struct entry *e);
