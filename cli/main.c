@@ -1,6 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * main.c - shunt, the command line
+ */
+#include <stdio.h>
+
+#include "cli/command.h"
+
 int
-main(void)
+main(int argc, char **argv)
 {
-	return 1;
+	return cli_main(argc, argv, stdout, stderr);
 }

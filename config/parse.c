@@ -110,6 +110,14 @@ node_is_null(const struct tree_node *node)
 		(node->len == 0 || strcmp(node->text, "~") == 0 || strcmp(node->text, "null") == 0);
 }
 
+/* Values that change their type when quoted: booleans and bare numbers ("30s" may be quoted). */
+static bool
+is_unquoted(enum config_store store, const struct tree_node *node)
+{
+	return store == STORE_BOOL || (store != STORE_TEXT && store != STORE_ENUM &&
+					      node->text[strspn(node->text, "-.0123456789")] == '\0');
+}
+
 static void
 parse_scalar(struct parse *p, const struct config_key *key, void *owner, unsigned index)
 {
@@ -120,7 +128,7 @@ parse_scalar(struct parse *p, const struct config_key *key, void *owner, unsigne
 	if (node->type != TREE_SCALAR)
 		parse_fault(p, node->line, key->name, "must be a %s, not %s",
 			config_type_row(key->type)->name, node_what(node));
-	else if (store != STORE_TEXT && !node->plain)
+	else if (!node->plain && is_unquoted(store, node))
 		parse_fault(p, node->line, key->name, "must be a %s: write it without quotes",
 			config_type_row(key->type)->name);
 	else if (!config_value_set((char *)owner + key->offset, key, node->text, why))

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * command.h - what the commands of `shunt` share: the table, the options, exit codes
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "lib/base/base.h"
+#include "lib/base/err.h"
+
+/* Exit codes; documented in shunt(1). */
+enum cli_exit {
+	CLI_OK = 0,
+	CLI_BAD_NEWS = 1,   /* answered, but the answer is an error, a fault or empty */
+	CLI_USAGE = 2,	    /* the command line is wrong */
+	CLI_UNREACHABLE = 3 /* no daemon answers */
+};
+
+enum cli_output { CLI_TABLES, CLI_JSON };
+
+/* The command line, read. Strings are argv's or the environment's. */
+struct cli {
+	enum cli_output output;
+	const char *url;    /* --url */
+	const char *config; /* -c; NULL: the usual places */
+	const char *route;  /* --route */
+	char **args;	    /* what is left after the options */
+	int args_len;
+	FILE *out, *err; /* results; complaints */
+};
+
+/* Run a whole command line; argv[0] is the program. The exit code. */
+int cli_main(int argc, char **argv, FILE *out, FILE *err);
+
+/* The commands, one file each. */
+typedef enum cli_exit cli_fn(const struct cli *cli);
+cli_fn cli_status;
+cli_fn cli_route;
+cli_fn cli_models;
+cli_fn cli_check;
