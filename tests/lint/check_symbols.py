@@ -13,13 +13,20 @@ GLOBALS = {
 }
 
 
-def nouns(path):
-    """Beginnings that an external name of this file may have."""
+def nouns(f):
+    """Beginnings that an external name may have: of its file, folder, header and that one's types."""
+    path = f["path"]
     names = {path.stem, path.parent.name, *path.stem.split("_")}
-    for header in (path.with_suffix(".h"), path.parent / f"{path.parent.name}.h"):
-        if (tree.ROOT / header).is_file():
-            names |= set(re.findall(r"^struct (\w+)", tree.bare(header), re.M))
+    for header in tree.code(".h"):
+        if header.parent == path.parent and re.search(rf"\b{f['name']}\s*\(", tree.bare(header)):
+            names |= {header.stem, *header.stem.split("_")}
+            names |= set(re.findall(r"^(?:struct|enum) (\w+)", tree.bare(header), re.M))
     return names
+
+
+def begins_with_noun(name, allowed):
+    """noun, noun_verb, or nouns_verb where the function deals with all of them."""
+    return any(name == n or name.startswith((n + "_", n + "s_")) for n in allowed)
 
 
 def check_names():
@@ -27,8 +34,9 @@ def check_names():
     for f in tree.functions():
         if f["static"] or f["name"] == "main" or f["path"].suffix != ".c":
             continue
-        if not any(f["name"] == n or f["name"].startswith(n + "_") for n in nouns(f["path"])):
-            yield f"{f['path']}:{f['line']}: {f['name']} begins with none of {sorted(nouns(f['path']))}"
+        allowed = nouns(f)
+        if not begins_with_noun(f["name"], allowed):
+            yield f"{f['path']}:{f['line']}: {f['name']} begins with none of {sorted(allowed)}"
 
 
 def check_static_or_declared():
