@@ -70,24 +70,42 @@ def cases_from_tap(step, text):
     return cases
 
 
+def tap_block(text, name):
+    """What a TAP program said below its `not ok` line of one case."""
+    lines = text.splitlines()
+    for i, line in enumerate(lines):
+        if line.startswith("not ok") and name in line:
+            block = []
+            for more in lines[i + 1:]:
+                if more.startswith(("ok", "not ok")):
+                    break
+                block.append(more)
+            return "\n".join(block)
+    return ""
+
+
 def cases_from_junit(step, path):
     cases = []
-    for case in ElementTree.parse(path).getroot().iter("testcase"):
-        where = case.get("classname") or ""
-        name = f"{step.name}: {where} {case.get('name')}".replace("  ", " ")
-        bad = case.find("failure")
-        bad = case.find("error") if bad is None else bad
-        skip = case.find("skipped")
-        if bad is not None:
-            text = "\n".join(filter(None, [bad.get("message"), bad.text]))
-            out = case.find("system-err")
-            if out is not None and out.text:
-                text += "\n" + out.text[-4000:]
-            cases.append(Case(name, FAILED, text))
-        elif skip is not None:
-            cases.append(Case(name, SKIPPED, skip.get("message") or skip.text or ""))
-        else:
-            cases.append(Case(name, PASSED))
+    for suite in ElementTree.parse(path).getroot().iter("testsuite"):
+        said = suite.findtext("system-out") or ""
+        for case in suite.iter("testcase"):
+            name = re.sub(r"^\d+ - | +\([\d.]+s\)$", "", case.get("name"))
+            title = f"{step.name}: {case.get('classname') or ''} {name}".replace("  ", " ")
+            bad = case.find("failure")
+            bad = case.find("error") if bad is None else bad
+            skip = case.find("skipped")
+            if bad is not None:
+                parts = [bad.get("message"), bad.text, tap_block(said, name),
+                         (case.findtext("system-err") or "")[-4000:]]
+                cases.append(Case(title, FAILED, "\n".join(filter(None, parts))))
+            elif skip is not None:
+                cases.append(Case(title, SKIPPED, skip.get("message") or skip.text or ""))
+            else:
+                cases.append(Case(title, PASSED))
+        # A program that died without naming a case: meson's suite says so.
+        if suite.get("errors", "0") != "0" and not any(c.outcome == FAILED for c in cases):
+            cases.append(Case(f"{step.name}: {suite.get('name')}", FAILED,
+                              (said + (suite.findtext("system-err") or ""))[-4000:]))
     return cases
 
 
