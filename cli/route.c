@@ -11,7 +11,7 @@
 
 enum { PROMPT_MAX = 8 * 1024 * 1024, TERMS_MAX = 8 };
 
-/* Names of the terms that the daemon itemises, in its order; heads for the table. */
+/* Names of the terms that the daemon itemises (they add up to the score); heads for the table. */
 struct terms {
 	char names[TERMS_MAX][24];
 	char titles[TERMS_MAX][24];
@@ -81,18 +81,14 @@ terms_read(struct terms *out, struct json candidate)
 	}
 }
 
-/* A term is its number, or {"value", "weight"}: printed as weight*value. */
 static void
-cell_term(struct table *t, struct json term)
+cell_number(struct table *t, struct json number)
 {
 	char text[40] = "";
-	double value, weight;
+	double v;
 
-	if (json_double(&value, term))
-		(void)snprintf(text, sizeof(text), "%.2f", value);
-	else if (json_double(&value, json_get(term, "value")) &&
-		json_double(&weight, json_get(term, "weight")))
-		(void)snprintf(text, sizeof(text), "%.2f*%.2f", weight, value);
+	if (json_double(&v, number))
+		(void)snprintf(text, sizeof(text), "%.3f", v);
 	table_cell(t, text, TABLE_PLAIN);
 }
 
@@ -109,8 +105,6 @@ print_candidates(struct json decision, FILE *out)
 	table_column(t, "BACKEND", TABLE_LEFT);
 	table_column(t, "SCORE", TABLE_RIGHT);
 	while (json_next_item(&it, &candidate)) {
-		if (json_get(candidate, "filtered").type == JSON_STRING)
-			continue;
 		if (terms.len == 0) {
 			terms_read(&terms, candidate);
 			for (size_t i = 0; i < terms.len; i++)
@@ -118,45 +112,36 @@ print_candidates(struct json decision, FILE *out)
 		}
 		table_cell_json(t, json_get(candidate, "model"));
 		table_cell_json(t, json_get(candidate, "backend"));
-		cell_term(t, json_get(candidate, "score"));
+		cell_number(t, json_get(candidate, "score"));
 		for (size_t i = 0; i < terms.len; i++)
-			cell_term(t, json_get(json_get(candidate, "terms"), terms.names[i]));
+			cell_number(t, json_get(json_get(candidate, "terms"), terms.names[i]));
 	}
 	table_print(t, "Candidates, in the order of trying", out);
-}
-
-static void
-add_dropped(struct table *t, struct json list, size_t *count)
-{
-	struct json_iter it = json_iter(list);
-	struct json candidate;
-
-	while (json_next_item(&it, &candidate)) {
-		if (json_get(candidate, "filtered").type != JSON_STRING)
-			continue;
-		table_cell_json(t, json_get(candidate, "model"));
-		table_cell_json(t, json_get(candidate, "backend"));
-		table_cell_json(t, json_get(candidate, "filtered"));
-		(*count)++;
-	}
 }
 
 static void
 print_dropped(struct json decision, FILE *out)
 {
 	AUTO(table_free) struct table *t = NULL;
+	struct json_iter it = json_iter(json_get(decision, "dropped"));
+	struct json dropped;
 	size_t count = 0;
 
 	table_new(&t);
 	table_column(t, "MODEL", TABLE_LEFT);
 	table_column(t, "BACKEND", TABLE_LEFT);
-	table_column(t, "DROPPED BECAUSE", TABLE_LEFT);
-	add_dropped(t, json_get(decision, "candidates"), &count);
-	add_dropped(t, json_get(decision, "dropped"), &count);
+	table_column(t, "FILTER", TABLE_LEFT);
+	table_column(t, "WHY", TABLE_LEFT);
+	for (; json_next_item(&it, &dropped); count++) {
+		table_cell_json(t, json_get(dropped, "model"));
+		table_cell_json(t, json_get(dropped, "backend"));
+		table_cell_json(t, json_get(dropped, "filter"));
+		table_cell_json(t, json_get(dropped, "why"));
+	}
 	if (count == 0)
 		return;
 	(void)fputc('\n', out);
-	table_print(t, "Not considered", out);
+	table_print(t, "Dropped", out);
 }
 
 static void
@@ -165,7 +150,17 @@ print_member(struct json decision, const char *name, FILE *out)
 	AUTO(buf_fini) struct buf text = BUF_INIT;
 
 	table_add_text(&text, json_get(decision, name));
-	(void)fprintf(out, "%-9s%s\n", name, text.len > 0 ? buf_str(&text) : "-");
+	(void)fprintf(out, "%-12s%s\n", name, text.len > 0 ? buf_str(&text) : "-");
+}
+
+/* What a member that may be absent or null adds to the summary. */
+static void
+print_number(struct json decision, const char *name, FILE *out)
+{
+	double v;
+
+	if (json_double(&v, json_get(decision, name)))
+		(void)fprintf(out, "%-12s%.2f\n", name, v);
 }
 
 static void
@@ -178,8 +173,12 @@ print_decision(struct json decision, FILE *out)
 	print_member(decision, "route", out);
 	print_member(decision, "phase", out);
 	print_member(decision, "reason", out);
+	if (!json_equals(json_get(decision, "rule"), ""))
+		print_member(decision, "rule", out);
+	print_number(decision, "difficulty", out);
+	print_number(decision, "threshold", out);
 	if (json_double(&us, json_get(decision, "decision_us")))
-		(void)fprintf(out, "%-9s%.1f us\n", "decided", us);
+		(void)fprintf(out, "%-12s%.1f us\n", "decided in", us);
 	(void)fputc('\n', out);
 	print_candidates(decision, out);
 	print_dropped(decision, out);
