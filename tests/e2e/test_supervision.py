@@ -63,6 +63,7 @@ def listening_inodes(port):
     return [r[9] for r in rows if r[1].endswith(want) and r[3] == "0A"]
 
 
+@pytest.mark.plain_only
 def test_every_role_is_sandboxed(daemon):
     d = daemon()
     for w in d.workers():
