@@ -367,6 +367,7 @@ const char *shunt_msg_decode(struct msg *out, const void *data, size_t len) {
   const shunt::Head *h = m->head();
   const void *body = m->body();
   if (h == nullptr || body == nullptr) return "has no head or no body";
+  if (m->body_type() > shunt::Body_MAX) return "is of no known type";
 %(head_checks)s  out->head = {%(head_get)s};
   out->type = static_cast<enum msg_type>(m->body_type());
   return get_body(*out, body);

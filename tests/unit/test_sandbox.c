@@ -25,6 +25,12 @@
 
 #if defined(__SANITIZE_ADDRESS__)
 enum { FILTERED = 0 };
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+enum { FILTERED = 0 };
+#else
+enum { FILTERED = 1 };
+#endif
 #else
 enum { FILTERED = 1 };
 #endif
@@ -93,8 +99,10 @@ expect_killed(int status)
 static void
 need_filter(void)
 {
-	if (!FILTERED)
-		cr_skip("no seccomp filter under AddressSanitizer");
+	if (FILTERED)
+		return;
+	remove_run_dir(); /* a skipped test has no end */
+	cr_skip("no seccomp filter under AddressSanitizer");
 }
 
 static int
@@ -226,8 +234,10 @@ try_read_elsewhere(void)
 
 Test(sandbox, files_outside_the_list_are_refused)
 {
-	if (syscall(SYS_landlock_create_ruleset, NULL, 0, 1) < 1)
+	if (syscall(SYS_landlock_create_ruleset, NULL, 0, 1) < 1) {
+		remove_run_dir();
 		cr_skip("this kernel has no Landlock");
+	}
 	expect_exit(in_sandbox(SANDBOX_FILES, try_read_elsewhere), EACCES);
 }
 
