@@ -173,6 +173,7 @@ static const struct {
 		"timerfd_create", "timerfd_settime"}},
 	{0, {"munmap", "mremap", "madvise", "brk", "futex", "membarrier", "set_robust_list", "rseq",
 		"sched_yield", "sched_getaffinity", "sched_getparam", "sched_getscheduler",
+		"sched_setscheduler", /* ZeroMQ sets its threads to the policy they have */
 		"nanosleep", "clock_nanosleep", "clock_gettime", "clock_getres", "gettimeofday",
 		"time", "getrandom", "getrusage", "sysinfo", "uname"}},
 	{0, {"getpid", "gettid", "getppid", "getuid", "geteuid", "getgid", "getegid", "exit",
