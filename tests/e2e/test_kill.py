@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import random
+import re
 import signal
 import statistics
 import threading
@@ -125,8 +126,8 @@ def strike(d, rng, number):
 
 def ready(d, worker):
     """Its readiness byte was read: the log says so, or the slot has moved on."""
-    return any(f"pid={worker.pid}" in rest and "ready" in event
-               for _, _, event, rest in d.events()) or not procs.stat(worker.pid)
+    return any(re.search(rf"\bpid={worker.pid}\b", rest) for _, _, _, rest
+               in d.events("worker_ready")) or not procs.stat(worker.pid)
 
 
 def test_kill_every_role_under_load(daemon):

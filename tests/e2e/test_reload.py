@@ -16,7 +16,7 @@ def pids(d):
 
 
 def reloaded(d, before):
-    d.wait_log(r"config_(reloaded|accepted|applied)|reloaded", after=before)
+    d.wait_log("reload_done", after=before)
 
 
 def test_an_unchanged_config_keeps_every_pid(daemon):
@@ -102,8 +102,8 @@ def test_a_bad_config_is_refused_and_the_old_one_stays(daemon, text):
     old, before = pids(d), len(d.log())
     d.write_config(text)
     d.signal(signal.SIGHUP)
-    line = d.wait_log(r".*shunt\.yaml:.*", after=before)
-    assert "shunt.yaml" in line.group(0)
+    d.wait_log(r"config_fault at=\S*shunt\.yaml", after=before)
+    d.wait_log("reload_refused", after=before)
     assert d.chat("small").status_code == 200
     assert pids(d) == old
     # And a good one is taken afterwards.
@@ -117,7 +117,7 @@ def test_a_config_that_vanished_is_refused(daemon):
     before = len(d.log())
     d.config_path.unlink()
     d.signal(signal.SIGHUP)
-    d.wait_log(r"shunt\.yaml", after=before)
+    d.wait_log(r"reload_refused .*shunt\.yaml", after=before)
     assert d.chat().status_code == 200
 
 

@@ -116,7 +116,7 @@ def test_the_command_line_gives_the_same_decision(served):
     done = subprocess.run(
         [BUILD / "shunt", "route", "--route", "auto", "--json", "open the door"], cwd=ROOT,
         capture_output=True, text=True, timeout=20,
-        env={**os.environ, "SHUNT_SOCKET": served.socket_path, "SHUNT_RUN_DIR": str(served.run_dir)})
+        env={**os.environ, "SHUNT_SOCKET": served.socket_path})
     assert done.returncode == 0, done.stderr
     e = json.loads(done.stdout)
     assert (e["model"], e["phase"]) == ("small", "rule")

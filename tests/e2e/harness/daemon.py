@@ -146,8 +146,7 @@ class Daemon:
         """What `shunt status --json` says."""
         done = subprocess.run([BUILD / "shunt", "status", "--json"], capture_output=True,
                               text=True, timeout=20, cwd=ROOT,
-                              env={**os.environ, "SHUNT_SOCKET": self.socket_path,
-                                   "SHUNT_RUN_DIR": str(self.run_dir)})
+                              env={**os.environ, "SHUNT_SOCKET": self.socket_path})
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
@@ -225,8 +224,7 @@ class Daemon:
             self.kill()
 
     def leftovers(self):
-        """Files of the run that outlive it; the lock file may stay, it is taken over next time."""
-        files = [str(p.relative_to(self.run_dir)) for p in self.run_dir.rglob("*")
-                 if not p.is_dir() and p.name not in ("lock", "shuntd.lock")]
+        """Files of the run that outlive it."""
+        files = [str(p.relative_to(self.run_dir)) for p in self.run_dir.rglob("*")]
         shm = [n for n in os.listdir("/dev/shm") if n.startswith("shunt")]
         return files + shm
