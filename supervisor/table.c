@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * table.c - which workers the config wants, and getting from those that run to those
+ *
+ * A worker is the same as before when role, name and the hash of its part of the config are. A
+ * changed one gets a successor in another slot and is drained when that one serves.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/base/log.h"
+#include "supervisor/supervisor.h"
+
+struct table_want {
+	enum role role;
+	char name[NAME_MAX_LEN];
+	unsigned index;
+	uint64_t hash;
+};
+
+struct table_wants {
+	struct table_want rows[SLOTS_MAX];
+	size_t len;
+};
+
+_Static_assert((int)CONFIG_FILE_MAX == (int)CONFIG_TEXT_MAX, "an accepted file fits the board");
+_Static_assert((int)CONFIG_NAME_MAX < (int)NAME_MAX_LEN, "a backend's name fits its slot row");
+
+const struct table_role *
+table_role(enum role role)
+{
+	static const struct table_role roles[ROLES] = {
+#define WORKER(symbol, name, calls, fds, stop_order) [ROLE_##symbol] = {#name, fds, stop_order},
+#include "workers/worker_list.h"
+#undef WORKER
+	};
+
+	CHECK(role > ROLE_NONE && role < ROLES);
+	return &roles[role];
+}
+
+static void
+table_want(struct table_wants *wants, enum role role, const char *name, uint64_t hash)
+{
+	struct table_want *row;
+
+	if (wants->len == SLOTS_MAX) {
+		log_error("worker_unplaced", "role=%s name=%s text=\"more workers than %d slots\"",
+			table_role(role)->name, name, SLOTS_MAX);
+		return;
+	}
+	row = &wants->rows[wants->len++];
+	row->role = role;
+	(void)snprintf(row->name, sizeof(row->name), "%s", name);
+	row->hash = hash;
+	row->index = 0;
+	for (size_t i = 0; i + 1 < wants->len; i++)
+		row->index += wants->rows[i].role == role;
+}
+
+static void
+table_want_role(struct table_wants *wants, const struct config *c, enum role role)
+{
+	const struct table_role *r = table_role(role);
+	uint32_t count = (r->fds & FD_LISTEN) != 0 ? c->gateways : 1;
+	uint64_t hash = (r->fds & FD_LISTEN) != 0 ? config_hash_listen(c) : 0;
+	char name[NAME_MAX_LEN];
+
+	if ((r->fds & ROLE_EACH_BACKEND) != 0) {
+		for (size_t i = 0; i < c->backends_len; i++)
+			table_want(wants, role, c->backends[i].name,
+				config_hash_backend(&c->backends[i]));
+		return;
+	}
+	for (uint32_t i = 0; i < count; i++) {
+		if ((r->fds & FD_LISTEN) != 0)
+			(void)snprintf(name, sizeof(name), "%s-%u", r->name, i);
+		else
+			(void)snprintf(name, sizeof(name), "%s", r->name);
+		table_want(wants, role, name, hash);
+	}
+}
+
+/* A seat that already holds what is wanted and is not yet kept for another row; one that serves
+ * goes before one that does not. */
+static struct seat *
+table_find_same(struct supervisor *s, const struct table_want *want)
+{
+	struct seat *found = NULL;
+
+	for (unsigned i = 0; i < SLOTS_MAX; i++) {
+		struct seat *seat = &s->seats[i];
+
+		if (!child_stays(seat->state) || seat->wanted || seat->role != want->role ||
+			seat->hash != want->hash || strcmp(seat->name, want->name) != 0)
+			continue;
+		if (found == NULL || seat->state == CHILD_READY)
+			found = seat;
+	}
+	return found;
+}
+
+static struct seat *
+table_find_empty(struct supervisor *s)
+{
+	for (unsigned i = 0; i < SLOTS_MAX; i++)
+		if (s->seats[i].state == CHILD_EMPTY)
+			return &s->seats[i];
+	return NULL;
+}
+
+static void
+table_place(struct supervisor *s, const struct table_want *want)
+{
+	struct seat *seat = table_find_empty(s);
+
+	if (seat == NULL) {
+		log_warn("worker_unplaced",
+			"role=%s name=%s text=\"no slot is free; tried again when one is\"",
+			table_role(want->role)->name, want->name);
+		s->unplaced = true;
+		return;
+	}
+	seat_assign(seat, want->role, want->name, want->index, want->hash);
+	seat_event(s, seat, CHILD_EVENT_START);
+}
+
+/* Does a successor of this seat stand ready to come but does not serve yet? */
+static bool
+table_waits(const struct supervisor *s, const struct seat *old)
+{
+	for (unsigned i = 0; i < SLOTS_MAX; i++) {
+		const struct seat *seat = &s->seats[i];
+
+		if (seat != old && seat->wanted && child_stays(seat->state) &&
+			seat->role == old->role && strcmp(seat->name, old->name) == 0)
+			return seat->state != CHILD_READY;
+	}
+	return false;
+}
+
+void
+table_retire_replaced(struct supervisor *s)
+{
+	for (unsigned i = 0; i < SLOTS_MAX; i++) {
+		struct seat *seat = &s->seats[i];
+
+		if (!child_stays(seat->state) || seat->wanted)
+			continue;
+		/* One that does not serve helps nobody while it waits. */
+		if (seat->state != CHILD_READY || !table_waits(s, seat))
+			seat_event(s, seat, CHILD_EVENT_RETIRE);
+	}
+}
+
+void
+table_reconcile(struct supervisor *s)
+{
+	struct table_wants wants = {.len = 0};
+	bool kept[SLOTS_MAX] = {false};
+
+	for (enum role role = ROLE_NONE + 1; role < ROLES; role++)
+		table_want_role(&wants, s->config, role);
+	s->unplaced = false;
+	for (unsigned i = 0; i < SLOTS_MAX; i++)
+		s->seats[i].wanted = false;
+	for (size_t i = 0; i < wants.len; i++) {
+		struct seat *seat = table_find_same(s, &wants.rows[i]);
+
+		kept[i] = seat != NULL;
+		if (seat != NULL)
+			seat->wanted = true;
+	}
+	for (size_t i = 0; i < wants.len; i++)
+		if (!kept[i])
+			table_place(s, &wants.rows[i]);
+	table_retire_replaced(s);
+}
+
+void
+table_place_rest(struct supervisor *s)
+{
+	if (s->unplaced && s->phase == PHASE_RUNNING && table_find_empty(s) != NULL)
+		table_reconcile(s);
+}
