@@ -8,6 +8,7 @@
  * If it dies:     its connections are reset; the sockets stay open in the supervisor, the other
  *                 gateways accept at once, and backends cancel what it had asked for
  */
+#include "lib/base/clock.h"
 #include "workers/common/worker.h"
 #include "workers/gateway/gateway.h"
 
