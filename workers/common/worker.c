@@ -252,7 +252,7 @@ life_sandbox_early(struct life *l, struct err *e)
 {
 	static const char *const system_paths[] = {"/etc", "/usr/lib", "/lib", "/lib64",
 		"/usr/share/ca-certificates", "/usr/local/share/ca-certificates", "/usr/lib/ssl",
-		"/run/systemd/resolve", "/run/nscd"};
+		"/run/systemd/resolve", "/run/nscd", "/usr/share/zoneinfo"};
 	const struct config_backend *own = config_backend(l->config, l->w.name);
 	const struct sandbox_spec *spec = &l->role->sandbox;
 	AUTO(buf_fini) struct buf keys = BUF_INIT, admin = BUF_INIT;
