@@ -147,11 +147,13 @@ route_collect(struct work *w)
 	}
 }
 
-/* Difficulty, threshold, weights: from the route, the request, or RouteLLM's form. */
+/* Difficulty, threshold, weights: from the route (the one that a rule sends to, if it does), the
+ * request, or RouteLLM's form. */
 static void
 route_plan(struct work *w)
 {
-	const struct config_route *route = w->named.route;
+	const struct config_route *route =
+		w->favoured_route != NULL ? w->favoured_route : w->named.route;
 	struct score_plan *p = &w->plan;
 
 	*p = (struct score_plan){.strategy = STRATEGY_BALANCED, .dial = -1,
@@ -390,10 +392,10 @@ route_decide(struct route_decision *out, const struct route_request *r,
 	if (rc != ERR_OK)
 		return rc;
 	route_limits(out, w.named.route);
+	route_favour(&w);
 	route_plan(&w);
 	out->difficulty = w.plan.difficulty;
 	out->threshold = w.plan.threshold;
-	route_favour(&w);
 	route_collect(&w);
 	if (w.len == 0)
 		return route_empty(&w, e);
