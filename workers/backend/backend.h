@@ -1,0 +1,513 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * backend.h - what the files of the backend worker share
+ *
+ * Three layers. Dialect (pure: bytes in, OpenAI bytes out; no clock, no I/O): the readers, answer,
+ * error_map and the request and answer halves of every kind. Transport: http_call over libcurl, or
+ * the simulated model. Life: call and probe, which speak to the bus.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "config/config.h"
+#include "lib/base/buf.h"
+#include "lib/base/err.h"
+#include "lib/base/json.h"
+#include "schemas/msg.h"
+#include "shm/board.h"
+#include "workers/common/loop.h"
+
+enum {
+	EVENT_MAX_BYTES = 16 * 1024 * 1024, /* one event of an upstream's stream */
+	ERROR_BODY_MAX = 64 * 1024,	    /* of an upstream's error that goes to the client */
+	ANSWER_ID_MAX = 64,
+	FINISH_MAX = 64,
+	TOOL_BLOCKS_MAX = 128, /* tool calls in one answer */
+	IMAGES_MAX = 256,      /* images in one request */
+	PROBE_MODELS_MAX = 256
+};
+
+struct slice {
+	const char *p;
+	size_t len;
+};
+
+/* ---------------------------------------------------------------------------------------------
+ * sse_reader.c, ndjson_reader.c - cut a byte stream into events, however the bytes arrive
+ */
+
+/* One event. name is "" where the stream gives none. data lives until the function returns. */
+typedef enum err_code event_fn(
+	void *arg, const char *name, const char *data, size_t len, struct err *e);
+
+struct sse_reader {
+	struct buf line;  /* begun, its end not seen */
+	struct buf data;  /* of the event being read */
+	size_t max_bytes; /* of one event */
+	char name[40];
+	bool has_data;
+	bool after_cr; /* a LF that follows belongs to the CR before it */
+	bool begun;
+	bool foreign; /* saw a line that no event stream has, such as HTML or bare JSON */
+};
+
+/* Zero-initialised but for max_bytes. ERR_MALFORMED: an event larger than max_bytes. A code of fn
+ * ends the feeding and is returned; the rest of the bytes is then lost. */
+MUST enum err_code sse_feed(struct sse_reader *r, const char *p, size_t len, event_fn *fn, void *arg,
+	struct err *e);
+/* The stream ended: dispatch what stands there without its empty line. */
+MUST enum err_code sse_end(struct sse_reader *r, event_fn *fn, void *arg, struct err *e);
+void sse_fini(struct sse_reader *r);
+
+struct ndjson_reader {
+	struct buf line;
+	size_t max_bytes;
+};
+
+MUST enum err_code ndjson_feed(struct ndjson_reader *r, const char *p, size_t len, event_fn *fn,
+	void *arg, struct err *e);
+MUST enum err_code ndjson_end(struct ndjson_reader *r, event_fn *fn, void *arg, struct err *e);
+void ndjson_fini(struct ndjson_reader *r);
+
+/* ---------------------------------------------------------------------------------------------
+ * error_map.c - what an upstream's refusal means
+ */
+
+/* Headers that say when to come again, as they stood; filled for answers that are errors. */
+struct retry_hints {
+	char retry_after[48];
+	char retry_after_ms[24];
+	struct {
+		char name[32]; /* what is limited: "requests", "tokens", ... */
+		char reset[40];
+		bool spent; /* nothing remains of it */
+	} limits[8];
+	size_t limits_len;
+};
+
+/* Keep the header if it is one of those. name and value are not NUL-terminated. */
+void retry_hint_header(
+	struct retry_hints *h, const char *name, size_t name_len, const char *value, size_t value_len);
+/* Milliseconds from now_wall_ms until the hints let one come again; 0: they don't say. */
+uint32_t retry_hint_ms(const struct retry_hints *h, uint64_t now_wall_ms);
+
+struct refusal {
+	unsigned status; /* HTTP; 0: an error inside a stream */
+	const char *body;
+	size_t len;
+	const struct retry_hints *hints; /* NULL: none */
+	uint64_t now_wall_ms;
+};
+
+/* Fill *e: code, one line of text, retry_after_ms. Returns the code, never ERR_OK. */
+enum err_code error_map(struct err *e, const struct refusal *r);
+
+/* ---------------------------------------------------------------------------------------------
+ * answer.c - an upstream's answer on its way to OpenAI's shape
+ */
+
+struct usage {
+	uint32_t prompt, completion, cached, reasoning;
+	bool known;
+};
+
+/* A tool call of a block-wise stream (Anthropic): which block is which OpenAI index. */
+struct tool_block {
+	uint32_t block;
+	bool open;
+	bool has_arguments;
+};
+
+struct answer {
+	const struct backend_kind *kind;
+	enum msg_endpoint endpoint;
+	bool want_usage; /* the client asked for a chunk with the usage */
+	bool base64;	 /* embeddings as base64 of little-endian floats */
+	char id[ANSWER_ID_MAX];
+	char model[MODEL_MAX_LEN];
+	uint64_t created_s;
+	/* what came out */
+	struct buf out; /* whole "data: ...\n\n" events nobody took yet */
+	uint32_t tokens; /* text, reasoning and argument deltas in out */
+	struct usage usage;
+	char finish_reason[FINISH_MAX];
+	bool done; /* the upstream said that it is complete */
+	struct buf error_body; /* the error object that ended the stream */
+	/* how far the reading is */
+	bool begun; /* the first chunk, which names the role, is written */
+	uint32_t events;
+	struct sse_reader sse;
+	struct ndjson_reader ndjson;
+	uint32_t tools; /* tool calls begun */
+	struct tool_block blocks[TOOL_BLOCKS_MAX];
+};
+
+void answer_init(struct answer *a, const struct backend_kind *kind, enum msg_endpoint endpoint);
+void answer_fini(struct answer *a);
+
+/* Stream: feed bytes as they arrive, then say that they ended. ERR_CUT: it ended too early. */
+MUST enum err_code answer_feed(struct answer *a, const char *p, size_t len, struct err *e);
+MUST enum err_code answer_end(struct answer *a, struct err *e);
+/* Not a stream: *body is the upstream's on entry, the client's on return. */
+MUST enum err_code answer_whole(struct answer *a, struct buf *body, struct err *e);
+
+/* For the kinds: parse one event as a JSON object, or say what is wrong with it. */
+MUST enum err_code answer_parse(struct json *out, const char *data, size_t len, struct err *e);
+/* An error object arrived in a stream or under status 200. Always returns an error. */
+MUST enum err_code answer_refused(struct answer *a, struct json whole, struct err *e);
+/* Chunks: answer_chunk_begin, then members of delta, then answer_chunk_end. finish NULL: null. */
+void answer_chunk_begin(struct answer *a);
+void answer_chunk_end(struct answer *a, const char *finish);
+/* One completions chunk; text may be JSON_NONE. */
+void answer_text_chunk(struct answer *a, struct json text, const char *finish);
+/* The chunk with no choices and the usage. */
+void answer_usage_chunk(struct answer *a);
+void answer_put_usage(struct buf *b, const struct usage *u);
+void answer_put_tool_call(struct answer *a, struct buf *b, struct json id, struct json name);
+/* An array of numbers as a string: base64 of little-endian 32-bit floats. */
+void answer_put_base64(struct buf *b, struct json numbers);
+void answer_set_finish(struct answer *a, const char *reason);
+uint32_t answer_u32(struct json v); /* 0 where v is no such number */
+/* Head of a whole answer: {"id":..,"object":object,"created":..,"model":.. */
+void answer_head(struct answer *a, struct buf *b, const char *object);
+
+/* ---------------------------------------------------------------------------------------------
+ * request.c - the request on its way to the upstream
+ */
+
+/* What a client asked for: views into the ChatStart message and its payload. */
+struct call_request {
+	enum msg_endpoint endpoint;
+	bool stream;
+	const char *model; /* the upstream's name */
+	const char *body;
+	size_t body_len;
+	size_t model_at, model_len; /* place of the model's value in body; len 0: none */
+};
+
+struct upstream_request {
+	const char *path; /* below the API's base URL */
+	struct slice parts[3]; /* the body, in order; views into the client's body or `own` */
+	size_t parts_len;
+	size_t len;
+	struct buf own;
+	struct buf dropped; /* names of parameters the upstream has no place for */
+	bool want_usage, base64; /* for the answer */
+};
+
+void upstream_request_fini(struct upstream_request *r);
+/* Body = what was written to r->own. */
+void upstream_request_own(struct upstream_request *r);
+void upstream_request_drop(struct upstream_request *r, const char *name);
+/* Neither absent nor null. */
+bool request_says(struct json v);
+/* A parameter that shunt can't express to this upstream. */
+enum err_code request_unsupported(struct err *e, const char *upstream, const char *what);
+
+/* Text of a message's content: a string as it is, or the text parts joined. */
+void request_content_text(struct buf *out, struct json content);
+/* "data:image/png;base64,AAAA": media type and the base64 text; false for any other URL. */
+bool request_data_url(struct slice *media, struct slice *data, const struct buf *url);
+/* The arguments of a tool call as a JSON object in *out ("" counts as {}). */
+MUST enum err_code request_arguments(struct buf *out, struct json arguments, struct err *e);
+/* max_completion_tokens or max_tokens; 0: not said. */
+uint64_t request_max_tokens(struct json body);
+/* Options that no upstream of another dialect can give: n > 1, logit_bias, audio, ... */
+MUST enum err_code request_common(struct upstream_request *r, const char *upstream, struct json body,
+	struct err *e);
+
+/* ---------------------------------------------------------------------------------------------
+ * kind_<name>.c - one per row of config/kind_list.h
+ */
+
+enum framing { FRAMING_SSE, FRAMING_NDJSON };
+enum auth_form { AUTH_BEARER, AUTH_X_API_KEY };
+
+struct call;
+struct probe;
+struct backend;
+
+/* How a kind's calls run: start once, then exactly one call_done unless stopped before. */
+struct transport {
+	MUST enum err_code (*start)(struct call *c, struct err *e);
+	void (*resume)(struct call *c); /* the call may take bytes again */
+	void (*stop)(struct call *c);	/* let go; nothing of it may call back after this */
+	void (*probe)(struct probe *p); /* ends in exactly one probe_done unless stopped before */
+	void (*probe_stop)(struct probe *p);
+};
+
+extern const struct transport transport_http;
+extern const struct transport transport_sim;
+
+struct probe_model {
+	char name[MODEL_MAX_LEN];
+	uint32_t context_tokens;
+	uint32_t endpoints; /* 1 << enum msg_endpoint */
+	enum tri tools, vision, json, loaded;
+};
+
+struct backend_kind {
+	const char *name;
+	const struct transport *transport;
+	enum framing framing;
+	enum auth_form auth;
+	const char *extra_header; /* NULL: none */
+	bool base_has_v1; /* clients of this API count "/v1" to the base URL */
+	/* Dialect; NULL for kinds whose transport makes OpenAI's shape itself. */
+	MUST enum err_code (*request)(
+		struct upstream_request *out, const struct call_request *in, struct err *e);
+	MUST enum err_code (*event)(
+		struct answer *a, const char *name, const char *data, size_t len, struct err *e);
+	MUST enum err_code (*whole)(struct answer *a, struct buf *body, struct err *e);
+	/* Probe: the next exchange, false: no more. Then its answer; not OK ends the probe. */
+	bool (*probe_next)(struct probe *p);
+	MUST enum err_code (*probe_answer)(struct probe *p, unsigned status, struct json body,
+		struct err *e);
+};
+
+extern const struct backend_kind *const backend_kinds[BACKEND_KINDS];
+
+/* ollama_request.c, anthropic_request.c */
+MUST enum err_code ollama_request(
+	struct upstream_request *r, const struct call_request *in, struct err *e);
+MUST enum err_code anthropic_request(
+	struct upstream_request *r, const struct call_request *in, struct err *e);
+
+/* openai_scan.c: look into one chunk or body of OpenAI's shape without changing it. */
+MUST enum err_code openai_scan(struct answer *a, struct json v, struct err *e);
+
+/* ---------------------------------------------------------------------------------------------
+ * http_call.c - one HTTP exchange, libcurl multi on the worker's loop
+ */
+
+struct http;
+struct http_call;
+
+struct http_options {
+	const char *proxy, *ca_file; /* NULL: none, the system's */
+	bool tls_verify;
+	const char *key;	  /* NULL: none */
+	enum auth_form auth;
+	const char *extra_header; /* NULL: none */
+};
+
+enum http_verdict { HTTP_GO_ON, HTTP_PAUSE, HTTP_STOP };
+
+struct http_head {
+	unsigned status; /* 0: no head came */
+	char content_type[64];
+	struct retry_hints hints; /* where status is an error */
+};
+
+/* on_sent and on_data may come from inside http_start and http_resume, on_done only from the loop. */
+struct http_user {
+	void *arg;
+	void (*on_sent)(void *arg); /* connected, the request is being sent */
+	enum http_verdict (*on_data)(void *arg, const char *p, size_t len);
+	/* The exchange is over; code ERR_OK: the whole answer came, whatever its status. The
+	 * http_call is gone when it returns. */
+	void (*on_done)(void *arg, enum err_code code, const struct err *e);
+};
+
+struct http_request {
+	const char *url;
+	const struct slice *parts; /* NULL: GET; must live until the end, as must what they show */
+	size_t parts_len;
+	size_t len;
+};
+
+MUST enum err_code http_new(
+	struct http **out, struct loop *loop, const struct http_options *o, struct err *e);
+void http_free(struct http **h_p);
+/* New key, proxy, CA; calls that run keep what they began with. */
+void http_set_options(struct http *h, const struct http_options *o);
+/* Called after each batch of socket work: send what has piled up. */
+void http_on_batch(struct http *h, loop_timer_fn *fn, void *arg);
+
+MUST enum err_code http_start(struct http *h, struct http_call **out, const struct http_request *r,
+	const struct http_user *u, struct err *e);
+const struct http_head *http_head(const struct http_call *c);
+void http_resume(struct http_call *c); /* after HTTP_PAUSE */
+void http_stop(struct http_call **c_p); /* close the stream or connection now */
+/* All that matters came: let the exchange end by itself so that its connection can be used again,
+ * but not for long. */
+void http_linger(struct http_call **c_p);
+
+/* ---------------------------------------------------------------------------------------------
+ * key_file.c - the upstream's API key
+ */
+MUST enum err_code key_read(char **out, const char *path, struct err *e);
+void key_free(char **key_p); /* overwrites it first */
+
+/* ---------------------------------------------------------------------------------------------
+ * sim_text.c - what the simulated model says: a pure function
+ */
+
+/* The i-th token of the answer to prompt: a word with a space before it (none before the first).
+ * out has room for SIM_TOKEN_MAX bytes; returns its length. */
+enum { SIM_TOKEN_MAX = 24 };
+uint64_t sim_prompt_hash(uint64_t seed, const char *model, const char *prompt, size_t len);
+size_t sim_token(char *out, uint64_t hash, uint32_t i);
+/* Tokens that n bytes of text count as: (n + 3) / 4. */
+uint32_t sim_count_tokens(size_t bytes);
+/* The whole answer of `tokens` tokens. */
+void sim_text(struct buf *out, uint64_t hash, uint32_t tokens);
+/* Bytes of the piece of text that a stream sends at once, from `at` on: a word, or part of one. */
+size_t sim_piece(const struct buf *text, size_t at);
+/* One embedding, numbers in -1..1. */
+enum { SIM_DIMENSIONS = 64 };
+float sim_embedding(uint64_t hash, uint32_t i);
+
+/* What a request asks of the simulated model; strings owned. */
+struct sim_plan {
+	uint64_t hash;
+	uint32_t prompt_tokens;
+	uint32_t tokens; /* after max_tokens and stop */
+	bool is_length;	 /* max_tokens ended it */
+	bool calls_tool;
+	bool wants_usage;
+	struct buf text; /* of the answer, all of it */
+	struct buf tool_name, tool_arguments;
+};
+MUST enum err_code sim_plan(struct sim_plan *out, const struct config_backend *config,
+	const struct call_request *in, struct err *e);
+void sim_plan_fini(struct sim_plan *p);
+
+/* ---------------------------------------------------------------------------------------------
+ * call.c, probe.c, asker.c, backend.c
+ */
+
+/* Who asked. */
+struct asker {
+	uint64_t request_id;
+	uint64_t deadline_ns;
+	unsigned slot;
+	uint32_t generation;
+};
+
+enum call_phase {
+	CALL_CONNECTING, /* connect deadline */
+	CALL_WAITING,	 /* first byte deadline */
+	CALL_READING,	 /* stall deadline, but for pauses */
+	CALL_SETTLING	 /* the upstream is done with; waits for the client's credit */
+};
+
+struct sim_call;
+
+struct call {
+	struct backend *backend;
+	struct call *next;	 /* in its hash bucket */
+	struct call *next_dirty; /* has bytes to send */
+	bool dirty;
+	bool paused;
+	struct asker asker;
+	enum call_phase phase;
+	enum err_code result; /* in CALL_SETTLING */
+	struct err failure;
+	unsigned upstream_status;
+	bool stream;
+	char model[MODEL_MAX_LEN];
+	struct bytes *body;	/* the client's */
+	struct buf whole;	/* answer or error body being read */
+	struct call_request asked;
+	struct upstream_request request;
+	struct answer answer;
+	int64_t credit, credit_most;
+	uint32_t seq, tokens;
+	uint32_t first_byte_ms, idle_ms;
+	uint64_t started_ns, sent_ns, first_ns, last_ns, token_ns;
+	struct loop_timer timer;
+	uint64_t armed_ns; /* of the timer; it may fire before it is due, never after */
+	bool collect;	   /* the upstream's bytes go to whole, not to answer */
+	struct deployment_stat *stat; /* NULL: the table is full */
+	struct http_call *http; /* the transport's, whichever it is */
+	struct sim_call *sim;
+};
+
+void call_start(struct backend *b, const struct msg *m, struct bytes *payload);
+void call_credit(struct call *c, uint32_t bytes);
+void call_cancel(struct call *c, const char *why);
+struct call *call_find(struct backend *b, const struct msg *m);
+/* Transport: the upstream was reached and has the request. */
+void call_sent(struct call *c);
+/* Transport: bytes of a stream were put into c->answer.out, or of a body came. */
+void call_touched(struct call *c);
+/* Transport: no more will come. ERR_OK: the answer (in c->answer, or c->whole) is complete. */
+void call_done(struct call *c, enum err_code code, const struct err *e);
+/* May the transport make more? */
+bool call_is_full(const struct call *c);
+/* Send everything that credit allows, for all calls that were touched. */
+void call_flush_all(struct backend *b);
+/* The upstream's bytes end this way; recorded for call_done, which follows. */
+void call_spoil(struct call *c, const struct err *e);
+/* The asker's life ended: nobody waits for these. */
+void call_drop_orphans(struct backend *b);
+void call_free_all(struct backend *b);
+
+struct probe {
+	struct backend *backend;
+	struct probe *next;
+	struct asker asker;
+	bool discover;
+	uint64_t started_ns;
+	struct loop_timer timer;
+	struct http_call *http;
+	/* the exchange */
+	unsigned step;
+	bool at_root; /* path is below the server's root, not the API's base */
+	bool optional; /* a refusal is no failure */
+	struct buf path, body, answer, url;
+	struct slice part;
+	/* the findings */
+	unsigned status; /* of the last exchange */
+	bool listed; /* the model list is complete */
+	struct probe_model *models;
+	size_t models_len, models_at;
+	bool is_local; /* llama.cpp or vLLM: has /health */
+	bool has_props;	/* llama.cpp */
+};
+
+void probe_start(struct backend *b, const struct msg *m);
+void probe_done(struct probe *p, enum err_code code, const struct err *e);
+void probe_free_all(struct backend *b);
+void probe_drop_orphans(struct backend *b);
+/* NULL: the list is full or the name too long. */
+struct probe_model *probe_add(struct probe *p, struct json name);
+struct probe_model *probe_find(struct probe *p, struct json name);
+
+enum { CALL_BUCKETS = 1024 };
+
+/* What of the config must outlive it. */
+struct backend_limits {
+	uint32_t max_in_flight;
+	uint32_t connect_ms, first_byte_ms, stall_ms;
+	uint64_t response_bytes;
+};
+
+struct backend {
+	struct worker *w;
+	const struct config_backend *config; /* NULL: a reload took this backend out */
+	struct backend_limits limits;
+	const struct backend_kind *kind;
+	struct http *http;   /* NULL for kinds without */
+	char *key;
+	char *api_base, *root_base; /* URLs without trailing slash */
+	struct call *calls[CALL_BUCKETS];
+	struct call *dirty;
+	uint32_t in_flight;
+	struct probe *probes;
+	struct sim *sim;
+};
+
+/* kind_sim.c */
+void sim_free(struct sim **s_p);
+
+/* Does the life that asked still live? */
+bool asker_lives(struct backend *b, const struct asker *who);
+/* Some work ended: a draining worker may be done. */
+void asker_work_ended(struct backend *b);
+/* One message to whoever asked. False: that life is gone or its queue is full. */
+bool asker_reply(struct backend *b, const struct asker *to, struct msg *m, struct bytes *payload);

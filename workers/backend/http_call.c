@@ -1,0 +1,680 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * http_call.c - one HTTP exchange, libcurl multi on the worker's loop
+ *
+ * curl's own timeouts are not used: call and probe know their deadlines. Handles are kept and reused
+ * with their options set, so that a call sets little more than URL and body. curl's one timer is a
+ * moment that the loop's timer follows lazily: later wishes do not touch it.
+ */
+#include <curl/curl.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+#include "lib/base/clock.h"
+#include "lib/base/log.h"
+#include "workers/backend/backend.h"
+
+enum {
+	IDLE_MAX = 128,		    /* handles kept for the next call */
+	CONNECTIONS_KEPT = 512,	    /* open ones kept for the next call */
+	FLAT_MAX = 64 * 1024,	    /* bodies up to this go out in one piece with the head */
+	LINGER_MS = 500
+};
+
+/* The request's fixed headers; calls that run keep the ones they began with. */
+struct http_headers {
+	struct curl_slist *list;
+	unsigned refs;
+};
+
+struct http {
+	CURLM *multi;
+	struct loop *loop;
+	struct loop_timer timer;
+	uint64_t wanted_ns; /* when curl wants to be called; 0: not */
+	uint64_t armed_ns;  /* when the loop's timer fires; 0: not set */
+	struct http_headers *headers;
+	char *proxy, *ca_file;
+	bool tls_verify;
+	unsigned options_version;
+	struct http_call *idle;
+	unsigned idle_len;
+	struct http_call *busy;
+	int running;
+	loop_timer_fn *batch_fn;
+	void *batch_arg;
+};
+
+struct http_socket {
+	struct http *http;
+	struct loop_fd fd;
+};
+
+struct http_call {
+	struct http *http;
+	CURL *easy;
+	struct http_call *next, *prev; /* in busy; next alone in idle */
+	unsigned options_version;
+	struct http_headers *headers;
+	struct buf url, flat;
+	bool is_post;
+	struct http_request request;
+	size_t part_at, part_offset; /* what the read callback gives next */
+	struct http_user user;
+	struct http_head head;
+	bool lingering;
+	struct loop_timer linger;
+	char error[CURL_ERROR_SIZE];
+};
+
+/* ---- headers ---- */
+
+static void
+headers_unref(struct http_headers **h_p)
+{
+	struct http_headers *h = *h_p;
+
+	*h_p = NULL;
+	if (h == NULL || --h->refs > 0)
+		return;
+	for (struct curl_slist *s = h->list; s != NULL; s = s->next)
+		explicit_bzero(s->data, strlen(s->data)); /* one of them is the key */
+	curl_slist_free_all(h->list);
+	free(h);
+}
+
+static void
+headers_add(struct http_headers *h, const char *line)
+{
+	struct curl_slist *list = curl_slist_append(h->list, line);
+
+	CHECK(list != NULL);
+	h->list = list;
+}
+
+static struct http_headers *
+headers_new(const struct http_options *o)
+{
+	struct http_headers *h = calloc(1, sizeof(*h));
+	char *line;
+	size_t size;
+
+	CHECK(h != NULL);
+	h->refs = 1;
+	headers_add(h, "Content-Type: application/json");
+	headers_add(h, "Expect:");
+	if (o->extra_header != NULL)
+		headers_add(h, o->extra_header);
+	if (o->key == NULL)
+		return h;
+	size = strlen(o->key) + 64;
+	line = malloc(size);
+	CHECK(line != NULL);
+	(void)snprintf(line, size, "%s%s",
+		o->auth == AUTH_BEARER ? "Authorization: Bearer " : "x-api-key: ", o->key);
+	headers_add(h, line);
+	explicit_bzero(line, size);
+	free(line);
+	return h;
+}
+
+/* ---- callbacks of curl ---- */
+
+static size_t
+http_on_header(char *p, size_t size, size_t n, void *arg)
+{
+	struct http_call *c = arg;
+	size_t len = size * n, name_len;
+	const char *value, *colon;
+
+	while (len > 0 && (p[len - 1] == '\r' || p[len - 1] == '\n' || p[len - 1] == ' '))
+		len--;
+	if (len > 9 && memcmp(p, "HTTP/", 5) == 0) {
+		const char *space = memchr(p, ' ', len);
+
+		c->head = (struct http_head){0};
+		c->head.status = space == NULL ? 0 : (unsigned)strtoul(space, NULL, 10);
+		return size * n;
+	}
+	colon = memchr(p, ':', len);
+	if (colon == NULL)
+		return size * n;
+	name_len = (size_t)(colon - p);
+	value = colon + 1;
+	while (value < p + len && *value == ' ')
+		value++;
+	if (name_len == 12 && strncasecmp(p, "content-type", 12) == 0)
+		(void)msg_str_copy(c->head.content_type, sizeof(c->head.content_type),
+			(struct msg_str){.p = value, .len = (size_t)(p + len - value)});
+	else if (c->head.status >= 400)
+		retry_hint_header(&c->head.hints, p, name_len, value, (size_t)(p + len - value));
+	return size * n;
+}
+
+static size_t
+http_on_write(char *p, size_t size, size_t n, void *arg)
+{
+	struct http_call *c = arg;
+
+	if (c->lingering)
+		return size * n;
+	switch (c->user.on_data(c->user.arg, p, size * n)) {
+	case HTTP_GO_ON:
+		return size * n;
+	case HTTP_PAUSE:
+		return CURL_WRITEFUNC_PAUSE;
+	case HTTP_STOP:
+		break;
+	}
+	return CURL_WRITEFUNC_ERROR;
+}
+
+static size_t
+http_on_read(char *out, size_t size, size_t n, void *arg)
+{
+	struct http_call *c = arg;
+	size_t room = size * n, done = 0, part;
+
+	while (done < room && c->part_at < c->request.parts_len) {
+		const struct slice *s = &c->request.parts[c->part_at];
+
+		part = MIN(s->len - c->part_offset, room - done);
+		if (part > 0)
+			memcpy(out + done, s->p + c->part_offset, part);
+		done += part;
+		c->part_offset += part;
+		if (c->part_offset == s->len) {
+			c->part_at++;
+			c->part_offset = 0;
+		}
+	}
+	return done;
+}
+
+/* A kept connection turned out to be dead: curl sends the body again on a new one. */
+static int
+http_on_seek(void *arg, curl_off_t offset, int origin)
+{
+	struct http_call *c = arg;
+
+	if (offset != 0 || origin != SEEK_SET)
+		return CURL_SEEKFUNC_CANTSEEK;
+	c->part_at = c->part_offset = 0;
+	return CURL_SEEKFUNC_OK;
+}
+
+static int
+http_on_prereq(void *arg, char *ip, char *local_ip, int port, int local_port)
+{
+	struct http_call *c = arg;
+
+	(void)ip;
+	(void)local_ip;
+	(void)port;
+	(void)local_port;
+	if (!c->lingering)
+		c->user.on_sent(c->user.arg);
+	return CURL_PREREQFUNC_OK;
+}
+
+static void http_on_fd(void *arg, uint32_t events);
+
+static int
+http_on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
+{
+	struct http *h = arg;
+	struct http_socket *s = socket_arg;
+	struct err e;
+	uint32_t events = 0;
+
+	(void)easy;
+	if (what == CURL_POLL_REMOVE) {
+		if (s != NULL)
+			loop_remove(h->loop, &s->fd);
+		free(s);
+		(void)curl_multi_assign(h->multi, fd, NULL);
+		return 0;
+	}
+	if (what & CURL_POLL_IN)
+		events |= EPOLLIN;
+	if (what & CURL_POLL_OUT)
+		events |= EPOLLOUT;
+	if (s != NULL) {
+		loop_change(h->loop, &s->fd, events);
+		return 0;
+	}
+	s = calloc(1, sizeof(*s));
+	CHECK(s != NULL);
+	*s = (struct http_socket){.http = h,
+		.fd = {.fn = http_on_fd, .arg = s, .fd = fd, .events = events}};
+	if (loop_add(h->loop, &s->fd, &e) != ERR_OK) {
+		log_warn("upstream_socket", "text=\"%s\"", e.text);
+		free(s);
+		return -1;
+	}
+	(void)curl_multi_assign(h->multi, fd, s);
+	return 0;
+}
+
+static int
+http_on_timer(CURLM *multi, long timeout_ms, void *arg)
+{
+	struct http *h = arg;
+
+	(void)multi;
+	if (timeout_ms < 0) {
+		h->wanted_ns = 0;
+		return 0;
+	}
+	h->wanted_ns = clock_ns() + (uint64_t)timeout_ms * NS_PER_MS;
+	if (h->armed_ns == 0 || h->armed_ns > h->wanted_ns) {
+		h->armed_ns = h->wanted_ns;
+		loop_timer_set(h->loop, &h->timer, h->armed_ns);
+	}
+	return 0;
+}
+
+/* ---- the end of an exchange ---- */
+
+static void
+http_unlink(struct http_call *c)
+{
+	struct http *h = c->http;
+
+	if (c->prev != NULL)
+		c->prev->next = c->next;
+	else
+		h->busy = c->next;
+	if (c->next != NULL)
+		c->next->prev = c->prev;
+	c->next = c->prev = NULL;
+}
+
+static void
+http_call_free(struct http_call *c)
+{
+	curl_easy_cleanup(c->easy);
+	headers_unref(&c->headers);
+	buf_fini(&c->url);
+	buf_fini(&c->flat);
+	free(c);
+}
+
+/* Out of the multi handle and, for reuse, into the pool. */
+static void
+http_release(struct http_call *c)
+{
+	struct http *h = c->http;
+
+	loop_timer_clear(h->loop, &c->linger);
+	(void)curl_multi_remove_handle(h->multi, c->easy);
+	h->running--;
+	http_unlink(c);
+	if (h->idle_len >= IDLE_MAX) {
+		http_call_free(c);
+		return;
+	}
+	c->lingering = false;
+	c->next = h->idle;
+	h->idle = c;
+	h->idle_len++;
+}
+
+static enum err_code
+http_tls_failure(const struct http_call *c, CURLcode code, struct err *e)
+{
+	return err_set(e, ERR_CONNECT, "TLS: %.250s",
+		c->error[0] != '\0' ? c->error : curl_easy_strerror(code));
+}
+
+/* What curl's result means for the call. */
+static enum err_code
+http_failure(const struct http_call *c, CURLcode code, struct err *e)
+{
+	long os_errno = 0;
+	const char *text = c->error[0] != '\0' ? c->error : curl_easy_strerror(code);
+
+	switch (code) {
+	case CURLE_COULDNT_RESOLVE_HOST:
+	case CURLE_COULDNT_RESOLVE_PROXY:
+		return err_set(e, ERR_CONNECT, "its name does not resolve: %.250s", text);
+	case CURLE_COULDNT_CONNECT:
+		(void)curl_easy_getinfo(c->easy, CURLINFO_OS_ERRNO, &os_errno);
+		if (os_errno == ECONNREFUSED)
+			return err_set(e, ERR_CONNECT, "connection refused: nothing listens there");
+		return err_set(e, ERR_CONNECT, "can't connect: %.250s",
+			os_errno != 0 ? strerror((int)os_errno) : text);
+	case CURLE_PROXY:
+		return err_set(e, ERR_CONNECT, "the proxy failed: %.250s", text);
+	case CURLE_SSL_CONNECT_ERROR:
+	case CURLE_PEER_FAILED_VERIFICATION:
+	case CURLE_SSL_CERTPROBLEM:
+	case CURLE_SSL_CIPHER:
+	case CURLE_SSL_CACERT_BADFILE:
+		return http_tls_failure(c, code, e);
+	case CURLE_PARTIAL_FILE:
+		return err_set(e, ERR_CUT, "the answer was cut: %.250s", text);
+	case CURLE_UNSUPPORTED_PROTOCOL:
+	case CURLE_WEIRD_SERVER_REPLY:
+		return err_set(e, ERR_MALFORMED, "the upstream does not speak HTTP: %.250s", text);
+	case CURLE_OUT_OF_MEMORY:
+		return err_set(e, ERR_SYS, "libcurl: %.250s", text);
+	default:
+		break;
+	}
+	if (c->head.status >= 200)
+		return err_set(e, ERR_CUT, "the connection broke within the answer: %.250s", text);
+	return err_set(e, ERR_RESET, "the connection broke before the answer: %.250s", text);
+}
+
+static void
+http_collect(struct http *h)
+{
+	struct http_call *c;
+	struct err e = {0};
+	enum err_code code;
+	CURLMsg *m;
+	int left;
+
+	while ((m = curl_multi_info_read(h->multi, &left)) != NULL) {
+		char *private = NULL;
+		CURLcode result = m->data.result;
+
+		if (m->msg != CURLMSG_DONE)
+			continue;
+		(void)curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, &private);
+		c = (struct http_call *)(void *)private;
+		code = result == CURLE_OK ? ERR_OK : http_failure(c, result, &e);
+		if (!c->lingering)
+			c->user.on_done(c->user.arg, code, &e);
+		http_release(c);
+	}
+}
+
+static void
+http_batch_done(struct http *h)
+{
+	http_collect(h);
+	if (h->batch_fn != NULL)
+		h->batch_fn(h->batch_arg);
+}
+
+static void
+http_on_fd(void *arg, uint32_t events)
+{
+	struct http_socket *s = arg;
+	struct http *h = s->http;
+	int running, mask = 0;
+
+	if (events & (EPOLLIN | EPOLLHUP))
+		mask |= CURL_CSELECT_IN;
+	if (events & EPOLLOUT)
+		mask |= CURL_CSELECT_OUT;
+	if (events & EPOLLERR)
+		mask |= CURL_CSELECT_ERR;
+	(void)curl_multi_socket_action(h->multi, s->fd.fd, mask, &running); /* may free s */
+	http_batch_done(h);
+}
+
+static void
+http_on_loop_timer(void *arg)
+{
+	struct http *h = arg;
+	int running;
+
+	h->armed_ns = 0;
+	if (h->wanted_ns > loop_now(h->loop)) { /* curl put it off meanwhile */
+		h->armed_ns = h->wanted_ns;
+		loop_timer_set(h->loop, &h->timer, h->armed_ns);
+		http_batch_done(h);
+		return;
+	}
+	h->wanted_ns = 0;
+	(void)curl_multi_socket_action(h->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+	http_batch_done(h);
+}
+
+static void
+http_on_linger(void *arg)
+{
+	http_release(arg);
+}
+
+/* ---- set up ---- */
+
+MUST enum err_code
+http_new(struct http **out, struct loop *loop, const struct http_options *o, struct err *e)
+{
+	struct http *h;
+
+	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+		return err_set(e, ERR_SYS, "libcurl can't start");
+	h = calloc(1, sizeof(*h));
+	CHECK(h != NULL);
+	h->loop = loop;
+	h->timer = (struct loop_timer){.fn = http_on_loop_timer, .arg = h};
+	h->multi = curl_multi_init();
+	CHECK(h->multi != NULL);
+	(void)curl_multi_setopt(h->multi, CURLMOPT_SOCKETFUNCTION, http_on_socket);
+	(void)curl_multi_setopt(h->multi, CURLMOPT_SOCKETDATA, h);
+	(void)curl_multi_setopt(h->multi, CURLMOPT_TIMERFUNCTION, http_on_timer);
+	(void)curl_multi_setopt(h->multi, CURLMOPT_TIMERDATA, h);
+	(void)curl_multi_setopt(h->multi, CURLMOPT_MAXCONNECTS, (long)CONNECTIONS_KEPT);
+	http_set_options(h, o);
+	*out = h;
+	return ERR_OK;
+}
+
+static char *
+copy_or_null(const char *s)
+{
+	char *copy = s == NULL ? NULL : strdup(s);
+
+	CHECK(s == NULL || copy != NULL);
+	return copy;
+}
+
+void
+http_set_options(struct http *h, const struct http_options *o)
+{
+	headers_unref(&h->headers);
+	h->headers = headers_new(o);
+	free(h->proxy);
+	free(h->ca_file);
+	h->proxy = copy_or_null(o->proxy);
+	h->ca_file = copy_or_null(o->ca_file);
+	h->tls_verify = o->tls_verify;
+	h->options_version++;
+}
+
+void
+http_on_batch(struct http *h, loop_timer_fn *fn, void *arg)
+{
+	h->batch_fn = fn;
+	h->batch_arg = arg;
+}
+
+void
+http_free(struct http **h_p)
+{
+	struct http *h = *h_p;
+	struct http_call *c;
+
+	*h_p = NULL;
+	if (h == NULL)
+		return;
+	while (h->busy != NULL)
+		http_release(h->busy);
+	while ((c = h->idle) != NULL) {
+		h->idle = c->next;
+		http_call_free(c);
+	}
+	(void)curl_multi_cleanup(h->multi);
+	loop_timer_clear(h->loop, &h->timer);
+	headers_unref(&h->headers);
+	free(h->proxy);
+	free(h->ca_file);
+	free(h);
+	curl_global_cleanup();
+}
+
+static void
+http_set_callbacks(struct http_call *c)
+{
+	(void)curl_easy_setopt(c->easy, CURLOPT_PRIVATE, c);
+	(void)curl_easy_setopt(c->easy, CURLOPT_ERRORBUFFER, c->error);
+	(void)curl_easy_setopt(c->easy, CURLOPT_HEADERFUNCTION, http_on_header);
+	(void)curl_easy_setopt(c->easy, CURLOPT_HEADERDATA, c);
+	(void)curl_easy_setopt(c->easy, CURLOPT_WRITEFUNCTION, http_on_write);
+	(void)curl_easy_setopt(c->easy, CURLOPT_WRITEDATA, c);
+	(void)curl_easy_setopt(c->easy, CURLOPT_READFUNCTION, http_on_read);
+	(void)curl_easy_setopt(c->easy, CURLOPT_READDATA, c);
+	(void)curl_easy_setopt(c->easy, CURLOPT_SEEKFUNCTION, http_on_seek);
+	(void)curl_easy_setopt(c->easy, CURLOPT_SEEKDATA, c);
+	(void)curl_easy_setopt(c->easy, CURLOPT_PREREQFUNCTION, http_on_prereq);
+	(void)curl_easy_setopt(c->easy, CURLOPT_PREREQDATA, c);
+}
+
+static void
+http_apply_options(struct http_call *c)
+{
+	const struct http *h = c->http;
+
+	(void)curl_easy_setopt(c->easy, CURLOPT_NOSIGNAL, 1L);
+	(void)curl_easy_setopt(c->easy, CURLOPT_TCP_KEEPALIVE, 1L);
+	(void)curl_easy_setopt(c->easy, CURLOPT_PROTOCOLS_STR, "http,https");
+	(void)curl_easy_setopt(c->easy, CURLOPT_USERAGENT, "shunt/" SHUNT_VERSION);
+	(void)curl_easy_setopt(c->easy, CURLOPT_PROXY, h->proxy == NULL ? "" : h->proxy);
+	(void)curl_easy_setopt(c->easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+	(void)curl_easy_setopt(c->easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
+	(void)curl_easy_setopt(c->easy, CURLOPT_SSL_VERIFYPEER, h->tls_verify ? 1L : 0L);
+	(void)curl_easy_setopt(c->easy, CURLOPT_SSL_VERIFYHOST, h->tls_verify ? 2L : 0L);
+	if (h->ca_file != NULL)
+		(void)curl_easy_setopt(c->easy, CURLOPT_CAINFO, h->ca_file);
+	headers_unref(&c->headers);
+	c->headers = h->headers;
+	c->headers->refs++;
+	(void)curl_easy_setopt(c->easy, CURLOPT_HTTPHEADER, c->headers->list);
+	c->options_version = h->options_version;
+}
+
+static struct http_call *
+http_take(struct http *h)
+{
+	struct http_call *c = h->idle;
+
+	if (c != NULL) {
+		h->idle = c->next;
+		h->idle_len--;
+	} else {
+		c = calloc(1, sizeof(*c));
+		CHECK(c != NULL);
+		c->http = h;
+		c->easy = curl_easy_init();
+		CHECK(c->easy != NULL);
+		c->linger = (struct loop_timer){.fn = http_on_linger, .arg = c};
+		http_set_callbacks(c);
+	}
+	if (c->options_version != h->options_version)
+		http_apply_options(c);
+	c->next = c->prev = NULL;
+	c->head = (struct http_head){0};
+	c->error[0] = '\0';
+	c->part_at = c->part_offset = 0;
+	c->lingering = false;
+	return c;
+}
+
+static void
+http_set_body(struct http_call *c, const struct http_request *r)
+{
+	bool is_flat = r->len <= FLAT_MAX;
+
+	if (r->parts == NULL) {
+		(void)curl_easy_setopt(c->easy, CURLOPT_HTTPGET, 1L);
+		c->is_post = false;
+		return;
+	}
+	if (!c->is_post)
+		(void)curl_easy_setopt(c->easy, CURLOPT_POST, 1L);
+	c->is_post = true;
+	buf_clear(&c->flat);
+	buf_reserve(&c->flat, is_flat ? r->len : 0);
+	for (size_t i = 0; is_flat && i < r->parts_len; i++)
+		buf_add(&c->flat, r->parts[i].p, r->parts[i].len);
+	(void)curl_easy_setopt(c->easy, CURLOPT_POSTFIELDS, is_flat ? c->flat.data : NULL);
+	(void)curl_easy_setopt(c->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)r->len);
+}
+
+MUST enum err_code
+http_start(struct http *h, struct http_call **out, const struct http_request *r,
+	const struct http_user *u, struct err *e)
+{
+	struct http_call *c = http_take(h);
+	int running = 0;
+
+	c->request = *r;
+	c->user = *u;
+	if (strcmp(buf_str(&c->url), r->url) != 0) {
+		buf_clear(&c->url);
+		buf_add_str(&c->url, r->url);
+		(void)curl_easy_setopt(c->easy, CURLOPT_URL, c->url.data);
+	}
+	http_set_body(c, r);
+	if (curl_multi_add_handle(h->multi, c->easy) != CURLM_OK) {
+		http_call_free(c);
+		return err_set(e, ERR_SYS, "libcurl refuses the request");
+	}
+	c->next = h->busy;
+	if (h->busy != NULL)
+		h->busy->prev = c;
+	h->busy = c;
+	h->running++;
+	*out = c;
+	/* Send now instead of a turn of the loop later. */
+	(void)curl_multi_socket_action(h->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+	if (running < h->running) { /* one is over already: tell it from the loop */
+		h->armed_ns = loop_now(h->loop);
+		loop_timer_set(h->loop, &h->timer, h->armed_ns);
+	}
+	return ERR_OK;
+}
+
+const struct http_head *
+http_head(const struct http_call *c)
+{
+	return &c->head;
+}
+
+void
+http_resume(struct http_call *c)
+{
+	(void)curl_easy_pause(c->easy, CURLPAUSE_CONT);
+}
+
+void
+http_stop(struct http_call **c_p)
+{
+	struct http_call *c = *c_p;
+
+	*c_p = NULL;
+	if (c != NULL)
+		http_release(c);
+}
+
+void
+http_linger(struct http_call **c_p)
+{
+	struct http_call *c = *c_p;
+
+	*c_p = NULL;
+	if (c == NULL)
+		return;
+	c->lingering = true;
+	c->request = (struct http_request){0}; /* its parts go with the caller */
+	loop_timer_set(c->http->loop, &c->linger,
+		loop_now(c->http->loop) + (uint64_t)LINGER_MS * NS_PER_MS);
+}
