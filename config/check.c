@@ -342,6 +342,7 @@ static void
 check_top(struct check *k)
 {
 	const struct config *c = k->config;
+	unsigned root = k->tree->root;
 
 	check_listen(k);
 	if (strlen(c->run_dir) > CONFIG_RUN_DIR_MAX)
@@ -349,7 +350,7 @@ check_top(struct check *k)
 			CONFIG_RUN_DIR_MAX);
 	if (c->restart.delay_max_ms < c->restart.delay_ms)
 		check_fault(k, "restart.delay_max_ms", "is less than restart.delay_ms");
-	if (c->backends_len == 0)
+	if (c->backends_len == 0 && (root == 0 || k->tree->nodes[root].type == TREE_MAP))
 		check_fault(k, "backends",
 			"there are none, so nothing could answer; add one, or `discover_local: yes`");
 }

@@ -192,7 +192,7 @@ config_reference(struct buf *out, enum config_doc doc)
 		buf_add_str(out,
 			"# Config reference\n\n"
 			"Generated from `config/key_list.h`; do not edit. To update it: "
-			"`build/config-reference markdown > docs/config.md`.\n\n"
+			"`build/config/config-reference markdown > docs/config.md`.\n\n"
 			"The file is YAML without anchors, aliases and tags, of at most 512 KiB. "
 			"`shuntd --check -c FILE` or `shunt check FILE` says what is wrong with it, "
 			"line by line. Nothing is required but one backend, or `discover_local: yes`.\n");
