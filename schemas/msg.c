@@ -73,8 +73,7 @@ msg_decode(struct msg *out, const void *data, size_t len, struct err *e)
 static const struct {
 	const char *name;
 	bool payload;
-} msg_rows[MSG_TYPES] = {
-	[MSG_NONE] = {"?", false},
+} msg_rows[MSG_TYPES] = {[MSG_NONE] = {"?", false},
 #define X(type, member, name, payload) [type] = {name, payload},
 	MSG_LIST(X)
 #undef X

@@ -6,6 +6,7 @@
  * processes, or raw ZeroMQ sockets where a peer has to lie.
  */
 #include <criterion/criterion.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,12 +26,18 @@ enum { BIG = 32 * 1024 * 1024, PINGS = 40000, WINDOW = 300 };
 
 static char run_dir[64];
 static struct board *board; /* the supervisor's view */
+static uint32_t backend_generation = GENERATION;
+
+static uint32_t
+generation_of(unsigned slot)
+{
+	return slot == SLOT_BACKEND ? backend_generation : GENERATION;
+}
 
 static void
 set_slot(unsigned slot, enum role role, uint32_t generation, enum slot_state state)
 {
-	struct slot_info info = {
-		.role = role, .state = state, .pid = 1, .generation = generation};
+	struct slot_info info = {.role = role, .state = state, .pid = 1, .generation = generation};
 
 	(void)snprintf(info.name, sizeof(info.name), "slot-%u", slot);
 	board_set_slot(board, slot, &info);
@@ -91,7 +98,7 @@ node_init(struct node *n, unsigned slot, enum role role, const struct handler *h
 	memset(n, 0, sizeof(*n));
 	n->w.role = role;
 	n->w.slot = slot;
-	n->w.generation = GENERATION;
+	n->w.generation = generation_of(slot);
 	CHECK(board_attach(&n->w.board, board_fd_ro(board), board_fd_rw(board), slot,
 		      BOARD_SLOT_ONLY, &e) == ERR_OK);
 	CHECK(loop_new(&n->w.loop, &e) == ERR_OK);
@@ -137,7 +144,7 @@ node_send(struct node *n, unsigned slot, enum msg_type type, uint64_t id, struct
 	memset(&m, 0, sizeof(m));
 	m.type = type;
 	m.head.request_id = id;
-	return bus_send(n->w.bus, slot, GENERATION, &m, payload, &e);
+	return bus_send(n->w.bus, slot, generation_of(slot), &m, payload, &e);
 }
 
 /* ---- the peer: a backend that answers every ChatStart with a ChatEnd of the same payload ---- */
@@ -145,8 +152,8 @@ node_send(struct node *n, unsigned slot, enum msg_type type, uint64_t id, struct
 static void
 on_echo(struct worker *w, const struct msg *m, struct bytes *payload)
 {
-	enum err_code code = node_send((struct node *)w, m->head.sender_slot, MSG_CHAT_END,
-		m->head.request_id, payload);
+	enum err_code code = node_send(
+		(struct node *)w, m->head.sender_slot, MSG_CHAT_END, m->head.request_id, payload);
 
 	CHECK(code == ERR_OK);
 }
@@ -233,7 +240,8 @@ Test(bus, a_question_is_answered_on_the_same_path)
 	node_fini(&n);
 }
 
-/* The narrowest sandbox: no flag at all. ZeroMQ aborts on a system call it did not expect to fail. */
+/* The narrowest sandbox: no flag at all. ZeroMQ aborts on a system call it did not expect to fail.
+ */
 Test(bus, a_sandboxed_worker_listens_answers_and_cleans_up)
 {
 	const struct sandbox_spec spec = {.files_max = 64};
@@ -388,9 +396,59 @@ Test(bus, a_killed_peer_is_an_error_as_soon_as_the_board_says_so)
 	{
 		char path[128];
 
-		(void)snprintf(path, sizeof(path), "%s/bus/%d.%d", run_dir, SLOT_BACKEND, GENERATION);
+		(void)snprintf(
+			path, sizeof(path), "%s/bus/%d.%d", run_dir, SLOT_BACKEND, GENERATION);
 		cr_assert_eq(unlink(path), 0);
 	}
+}
+
+static unsigned
+open_fds(void)
+{
+	unsigned n = 0;
+
+	for (int fd = 0; fd < 1024; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
+/* A killed life and its successor: what was meant for one never reaches the other, and the links to
+ * the dead leave no descriptor behind. */
+Test(bus, lives_of_a_peer_come_and_go)
+{
+	struct bytes *body = bytes_copy("x", 1);
+	unsigned before = 0;
+	struct node n;
+	char path[128];
+
+	gateway_init(&n);
+	for (unsigned life = 0; life < 40; life++) {
+		pid_t pid;
+
+		backend_generation = GENERATION + life;
+		set_slot(SLOT_BACKEND, ROLE_BACKEND, backend_generation, SLOT_READY);
+		pid = fork_backend();
+		n.wanted = n.seen + 1;
+		cr_assert_eq(node_send(&n, SLOT_BACKEND, MSG_CHAT_START, life, body), ERR_OK);
+		loop_run(n.w.loop);
+		cr_assert_eq(n.last.head.request_id, life);
+		cr_assert_eq(n.last.head.sender_generation, backend_generation);
+		cr_assert_eq(kill(pid, SIGKILL), 0);
+		cr_assert_eq(waitpid(pid, NULL, 0), pid);
+		(void)node_send(&n, SLOT_BACKEND, MSG_CHAT_START, 1000, body); /* lost with it */
+		set_slot(SLOT_BACKEND, ROLE_BACKEND, backend_generation, SLOT_BACKOFF);
+		bus_board_changed(n.w.bus);
+		(void)snprintf(path, sizeof(path), "%s/bus/%d.%u", run_dir, SLOT_BACKEND,
+			backend_generation);
+		cr_assert_eq(unlink(path), 0);
+		if (life == 4)
+			before = open_fds();
+	}
+	/* ZeroMQ closes a socket on a thread of its own, a little later. */
+	cr_assert_leq(open_fds(), before + 4);
+	cr_assert_eq(n.seen, 40);
+	node_fini(&n);
+	bytes_unref(&body);
 }
 
 Test(bus, a_peer_that_takes_nothing_is_an_error_not_a_wait)
@@ -522,8 +580,8 @@ picky_init(struct node *n)
 	static struct handler handlers[MSG_TYPES - 1];
 
 	for (unsigned type = MSG_NONE + 1; type < MSG_TYPES; type++)
-		handlers[type - 1] = (struct handler){
-			(enum msg_type)type, ROLE_BIT(ROLE_PROFILER), on_keep};
+		handlers[type - 1] =
+			(struct handler){(enum msg_type)type, ROLE_BIT(ROLE_PROFILER), on_keep};
 	node_init(n, SLOT_BACKEND, ROLE_BACKEND, handlers, ARRAY_LEN(handlers));
 }
 

@@ -63,8 +63,10 @@ rig_watch_ready(struct rig *r, size_t i, loop_fd_fn *fn)
 {
 	struct err e;
 
-	r->fds[i] = (struct loop_fd){
-		.fn = fn, .arg = r, .fd = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK), .events = EPOLLIN};
+	r->fds[i] = (struct loop_fd){.fn = fn,
+		.arg = r,
+		.fd = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK),
+		.events = EPOLLIN};
 	cr_assert_eq(loop_add(r->loop, &r->fds[i], &e), ERR_OK, "%s", e.text);
 }
 
@@ -92,12 +94,14 @@ Test(loop, timers_fire_in_order_and_cleared_ones_never)
 	srand(7);
 	for (size_t i = 0; i < TIMERS; i++) {
 		r->timers[i] = (struct loop_timer){.fn = on_timer_in_order, .arg = r};
-		loop_timer_set(r->loop, &r->timers[i], now + (uint64_t)(rand() % 20000) * NS_PER_US);
+		loop_timer_set(
+			r->loop, &r->timers[i], now + (uint64_t)(rand() % 20000) * NS_PER_US);
 	}
 	for (size_t i = 0; i < TIMERS; i += 4)
 		loop_timer_clear(r->loop, &r->timers[i]);
 	for (size_t i = 1; i < TIMERS; i += 4)
-		loop_timer_set(r->loop, &r->timers[i], now + (uint64_t)(rand() % 20000) * NS_PER_US);
+		loop_timer_set(
+			r->loop, &r->timers[i], now + (uint64_t)(rand() % 20000) * NS_PER_US);
 	loop_run(r->loop);
 	for (size_t i = 0; i < TIMERS; i++)
 		cr_assert_eq(r->timers[i].heap_index, 0);

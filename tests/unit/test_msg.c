@@ -184,7 +184,8 @@ Test(msg, a_changed_byte_never_leads_outside)
 
 			cr_assert_leq(out.probe_model.model.len, (size_t)MSG_PROBE_MODEL_MODEL_MAX);
 			if (out.probe_model.model.len > 0)
-				cr_assert(p > start && p + out.probe_model.model.len < start + b.len);
+				cr_assert(
+					p > start && p + out.probe_model.model.len < start + b.len);
 		}
 		free(copy);
 		b.data[i / 255] = saved;

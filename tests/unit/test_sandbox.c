@@ -246,8 +246,8 @@ try_writable_code(void)
 {
 	return mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1,
 		       0) != MAP_FAILED
-		? 0
-		: errno;
+		       ? 0
+		       : errno;
 }
 
 Test(sandbox, memory_is_never_writable_and_executable)

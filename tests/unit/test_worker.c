@@ -371,8 +371,7 @@ Test(worker, a_failed_start_leaves_last_words)
 	start(&role, "2");
 	cr_assert_eq(await_ready(), 0);
 	expect_exit(1);
-	cr_assert_str_eq(
-		board_worker(rig.board, SLOT)->last_words, "no key in /etc/shunt/key");
+	cr_assert_str_eq(board_worker(rig.board, SLOT)->last_words, "no key in /etc/shunt/key");
 }
 
 Test(worker, another_generation_than_the_boards_is_refused)

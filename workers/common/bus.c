@@ -19,7 +19,7 @@
 #include "workers/common/worker.h"
 
 enum {
-	BUS_BATCH = 128,     /* messages of one link before others get their turn */
+	BUS_BATCH = 128, /* messages of one link before others get their turn */
 	BUS_LINGER_MS = 200, /* for what is queued at an orderly end */
 	BUS_PATH_MAX = 400
 };
@@ -34,17 +34,17 @@ struct bus_link {
 	struct bus *bus;
 	struct bus_socket *socket;
 	struct loop_fd fd;
-	struct bus_life peer;	  /* of a link to a callee */
-	bool touched;		  /* its descriptor's edge may be lost: look again this turn */
-	bool ready;		  /* has messages for the next turn */
-	bool closed;		  /* freed at the end of the turn */
-	struct bus_link *next;	  /* in bus->touched, or in bus->closed */
+	struct bus_life peer; /* of a link to a callee */
+	bool touched; /* its descriptor's edge may be lost: look again this turn */
+	bool ready; /* has messages for the next turn */
+	bool closed; /* freed at the end of the turn */
+	struct bus_link *next; /* in bus->touched, or in bus->closed */
 };
 
 struct bus {
 	struct worker *w;
 	void *zmq;
-	struct bus_link *listen;	   /* NULL: nobody calls this role */
+	struct bus_link *listen; /* NULL: nobody calls this role */
 	struct bus_link *peers[SLOTS_MAX]; /* by callee's slot */
 	struct bus_link *touched;
 	struct bus_link *closed;
@@ -100,7 +100,7 @@ bus_life_goes_on(const struct bus *b, struct bus_life life, struct slot_info *in
 		return false;
 	board_slot(b->w->board, life.slot, info);
 	return info->generation == life.generation && info->state != SLOT_EMPTY &&
-		info->state != SLOT_BACKOFF && info->state < SLOT_STATES;
+	       info->state != SLOT_BACKOFF && info->state < SLOT_STATES;
 }
 
 /* ---- what comes in ---- */

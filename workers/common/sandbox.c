@@ -162,6 +162,7 @@ sandbox_enter_early(const struct sandbox_spec *spec, const char *run_dir,
 
 /* ---- late ---- */
 
+/* clang-format off */
 /* Allowed whatever the arguments; group 0 is everybody's, else any of its bits suffices. */
 static const struct {
 	unsigned group;
@@ -225,6 +226,8 @@ static const char *const sandbox_attacks[] = {"execve", "execveat", "ptrace", "p
 	"perf_event_open", "userfaultfd", "init_module", "finit_module", "kexec_load", "reboot",
 	"add_key", "keyctl", "open_by_handle_at"};
 
+/* clang-format on */
+
 static bool
 sandbox_has(const struct sandbox_spec *spec, unsigned group)
 {
@@ -233,8 +236,8 @@ sandbox_has(const struct sandbox_spec *spec, unsigned group)
 
 /* One rule; a call that this processor family does not have needs none. */
 static MUST enum err_code
-seccomp_rule(scmp_filter_ctx ctx, uint32_t action, const char *name,
-	const struct scmp_arg_cmp *arg, struct err *e)
+seccomp_rule(scmp_filter_ctx ctx, uint32_t action, const char *name, const struct scmp_arg_cmp *arg,
+	struct err *e)
 {
 	int number = seccomp_syscall_resolve_name(name), rc;
 
@@ -293,7 +296,8 @@ sandbox_enter_late(const struct sandbox_spec *spec, struct err *e)
 	int rc;
 
 	if (SANDBOX_ASAN) {
-		log_warn("sandbox_no_seccomp", "built with AddressSanitizer, which the filter breaks");
+		log_warn("sandbox_no_seccomp",
+			"built with AddressSanitizer, which the filter breaks");
 		return ERR_OK;
 	}
 	ctx = seccomp_init(SCMP_ACT_ERRNO(EPERM));

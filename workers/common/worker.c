@@ -150,8 +150,8 @@ life_on_wake(void *arg, uint32_t events)
 /* ---- start ---- */
 
 static MUST enum err_code
-life_number(unsigned long *out, const char *name, const char *text, unsigned long max,
-	struct err *e)
+life_number(
+	unsigned long *out, const char *name, const char *text, unsigned long max, struct err *e)
 {
 	unsigned long v;
 	char *end;
@@ -313,8 +313,7 @@ life_loop(struct life *l, struct err *e)
 		.fn = life_on_wake, .arg = l, .fd = WORKER_FD_WAKE, .events = EPOLLIN};
 	l->signals = (struct loop_fd){
 		.fn = life_on_signal, .arg = l, .fd = l->signals.fd, .events = EPOLLIN};
-	if (loop_add(w->loop, &l->wake, e) != ERR_OK ||
-		loop_add(w->loop, &l->signals, e) != ERR_OK)
+	if (loop_add(w->loop, &l->wake, e) != ERR_OK || loop_add(w->loop, &l->signals, e) != ERR_OK)
 		return e->code;
 	return bus_new(&w->bus, w, l->role->handlers, l->role->handlers_len, e);
 }
