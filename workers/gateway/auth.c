@@ -38,27 +38,36 @@ auth_close(int *fd)
 		(void)close(*fd);
 }
 
-/* One line: "name:key" or "key", without spaces around. Empty and comment lines count as nothing. */
+static void
+auth_skip_spaces(const char **p, size_t *len)
+{
+	while (*len > 0 && (**p == ' ' || **p == '\t' || **p == '\r')) {
+		(*p)++;
+		(*len)--;
+	}
+}
+
+/* One line: "name:key" or "key", then perhaps "# ...". Empty and comment lines count as nothing. */
 static enum err_code
 auth_add_line(struct auth_keys *keys, const char *path, unsigned line, const char *p, size_t len,
 	struct err *e)
 {
-	const char *colon;
+	const char *colon, *comment;
+	size_t key_len = 0;
 
-	while (len > 0 && strchr(" \t\r", p[len - 1]) != NULL)
-		len--;
-	while (len > 0 && (*p == ' ' || *p == '\t')) {
-		p++;
-		len--;
-	}
+	auth_skip_spaces(&p, &len);
 	if (len == 0 || *p == '#')
 		return ERR_OK;
-	colon = memchr(p, ':', len);
+	comment = memchr(p, '#', len);
+	colon = memchr(p, ':', comment == NULL ? len : (size_t)(comment - p));
 	if (colon != NULL) {
 		len -= (size_t)(colon + 1 - p);
 		p = colon + 1;
+		auth_skip_spaces(&p, &len);
 	}
-	if (len < AUTH_KEY_MIN || len > AUTH_KEY_MAX)
+	while (key_len < len && p[key_len] > ' ' && p[key_len] <= '~')
+		key_len++;
+	if (key_len < AUTH_KEY_MIN || key_len > AUTH_KEY_MAX)
 		return err_set(e, ERR_CONFIG, "%s:%u: a key must have %d to %d bytes", path, line,
 			AUTH_KEY_MIN, AUTH_KEY_MAX);
 	if (keys->len == AUTH_KEYS_MAX)
@@ -67,7 +76,12 @@ auth_add_line(struct auth_keys *keys, const char *path, unsigned line, const cha
 	keys->rows = reallocarray(keys->rows, keys->len + 1, sizeof(*keys->rows));
 	CHECK(keys->rows != NULL);
 	memset(&keys->rows[keys->len], 0, sizeof(*keys->rows));
-	memcpy(keys->rows[keys->len++].padded, p, len);
+	memcpy(keys->rows[keys->len++].padded, p, key_len);
+	p += key_len;
+	len -= key_len;
+	auth_skip_spaces(&p, &len);
+	if (len > 0 && *p != '#')
+		return err_set(e, ERR_CONFIG, "%s:%u: one key per line, without spaces", path, line);
 	return ERR_OK;
 }
 
@@ -207,6 +221,7 @@ auth_check(const struct auth *a, enum auth_level level, struct http_peer peer,
 	const struct http_head *head, struct err *e)
 {
 	struct http_str key = auth_presented(head);
+	bool client, admin;
 
 	if (level == AUTH_OPEN)
 		return ERR_OK;
@@ -218,9 +233,10 @@ auth_check(const struct auth *a, enum auth_level level, struct http_peer peer,
 		return err_set(e, ERR_FORBIDDEN,
 			"this needs an admin key, or the daemon's Unix socket as its user or root");
 	}
-	/* Both tables are always searched. */
-	if ((auth_has(&a->client, key) | auth_has(&a->admin, key)) || !a->client.configured ||
-		peer.is_unix)
+	/* both tables are always searched */
+	client = auth_has(&a->client, key);
+	admin = auth_has(&a->admin, key);
+	if (client || admin || !a->client.configured || peer.is_unix)
 		return ERR_OK;
 	if (key.p == NULL)
 		return err_set(e, ERR_AUTH,

@@ -347,9 +347,12 @@ body_decode_turn(struct buf *text, struct json content)
 		return;
 	it = json_iter(content);
 	while (json_next_item(&it, &part)) {
+		part = json_get(part, "text");
+		if (part.type != JSON_STRING)
+			continue;
 		if (text->len > 0 && text->data[text->len - 1] != '\0')
 			buf_add_char(text, '\n');
-		json_text(text, json_get(part, "text"));
+		json_text(text, part);
 	}
 }
 

@@ -465,6 +465,25 @@ conn_linger(struct http_conn *c)
 		http_conn_close(c);
 }
 
+/*
+ * The client will send nothing more. Has it left, or does it wait for its answer? The end of its
+ * stream looks the same; but one that left answers bytes with a reset, and these are bytes that
+ * every client skips.
+ */
+static void
+conn_half_closed(struct http_conn *c)
+{
+	conn_events(c, 0, EVENTS_READ);
+	if (c->streaming) {
+		http_stream_add(c, ":\n\n", 3);
+	} else if (!c->head.http10) {
+		buf_add_str(&c->out, "HTTP/1.1 102 Processing\r\n\r\n");
+		http_conn_dirty(c);
+	} else {
+		conn_gone(c);
+	}
+}
+
 static void
 conn_event(void *arg, uint32_t events)
 {
@@ -486,7 +505,7 @@ conn_event(void *arg, uint32_t events)
 		if ((events & (EVENTS_READ | EPOLLHUP)) != 0)
 			conn_read(c);
 	} else if ((events & EPOLLRDHUP) != 0 && !c->replied) {
-		conn_gone(c);
+		conn_half_closed(c);
 	} else if ((events & EVENTS_READ) != 0) {
 		/* the rest waits in the socket until this request is answered */
 		conn_events(c, 0, c->replied ? EVENTS_READ : EPOLLIN);

@@ -224,18 +224,34 @@ head_target(struct head_parse *h)
 	if ((u.field_set & (1 << UF_QUERY)) != 0)
 		out->query = (struct http_str){h->url.p + u.field_data[UF_QUERY].off,
 			u.field_data[UF_QUERY].len};
+	if (*out->path.p != '/')
+		return "request target is no path";
 	return NULL;
+}
+
+/* Exactly "METHOD TARGET HTTP/1.D"; the parser takes more spaces and digits. */
+static bool
+head_line_is_plain(const struct head_parse *h, const http_parser *p, const char *text)
+{
+	const char *method = http_method_str((enum http_method)p->method);
+	size_t len = strlen(method);
+	const char *version = h->url.p + h->url.len;
+
+	return strncmp(text, method, len) == 0 && h->url.p == text + len + 1 && text[len] == ' ' &&
+	       strncmp(version, " HTTP/1.", 8) == 0 && version[9] == '\r';
 }
 
 /* What the parser found, read with our own rules. NULL: good. */
 static const char *
-head_judge(struct head_parse *h, http_parser *p)
+head_judge(struct head_parse *h, http_parser *p, const char *text)
 {
 	struct http_head *out = h->out;
 	const char *why;
 
 	if (p->http_major != 1)
 		return "only HTTP/1.1 and HTTP/1.0 are spoken here";
+	if (h->url.p == NULL || !head_line_is_plain(h, p, text))
+		return "request line is not METHOD PATH HTTP/1.1";
 	out->method = p->method;
 	out->http10 = p->http_minor == 0;
 	out->keep_alive = out->http10 ? (p->flags & F_CONNECTION_KEEP_ALIVE) != 0
@@ -278,7 +294,7 @@ http_head_parse(struct http_head *out, const char *text, size_t len, struct err 
 	if (h.why == NULL && used != len)
 		h.why = "bytes behind the head";
 	if (h.why == NULL)
-		h.why = head_judge(&h, &p);
+		h.why = head_judge(&h, &p, text);
 	if (h.why != NULL)
 		return err_set(e, ERR_INPUT, "malformed HTTP request: %s", h.why);
 	*out = head;
