@@ -157,7 +157,11 @@ words_gap(struct words *w)
 	bool apart = false;
 	size_t len;
 
+	if (w->p < w->end && *w->p == ' ')
+		w->p++;
 	for (; w->p < w->end; w->p += len) {
+		if (words_ascii_letter((unsigned char)*w->p))
+			return apart;
 		switch (words_class(words_char(w->p, w->end, &len))) {
 		case LETTER:
 		case ALONE:
@@ -199,6 +203,25 @@ words_signs(struct words *w, struct word *out)
 		words_append(out, (unsigned char)*w->p);
 }
 
+/* The common case: ASCII letters one after the other. */
+static void
+words_ascii_run(struct words *w, struct word *out)
+{
+	const char *p = w->p;
+	size_t len = out->len;
+	unsigned char c;
+
+	for (; p < w->end; p++) {
+		c = (unsigned char)*p;
+		if (!words_ascii_letter(c))
+			break;
+		if (len < WORD_MAX)
+			out->text[len++] = (char)(c >= 'A' && c <= 'Z' ? c + 32 : c);
+	}
+	out->len = len;
+	w->p = p;
+}
+
 bool
 words_next(struct words *w, struct word *out)
 {
@@ -208,7 +231,10 @@ words_next(struct words *w, struct word *out)
 
 	out->apart = words_gap(w);
 	out->len = 0;
-	while (w->p < w->end) {
+	for (;;) {
+		words_ascii_run(w, out);
+		if (w->p == w->end)
+			break;
 		c = words_char(w->p, w->end, &len);
 		kind = words_class(c);
 		if (kind == ALONE) {
