@@ -13,13 +13,13 @@ struct command {
 	const char *args; /* after the options, for the usage line */
 	const char *options; /* letters of option_rows that it takes */
 	int args_min, args_max;
-	cli_fn *fn;
+	enum cli_exit (*fn)(const struct cli *cli);
 	const char *help; /* one line */
 	const char *more; /* what its own help adds */
 };
 
-static cli_fn command_version;
-static cli_fn command_help;
+static enum cli_exit command_version(const struct cli *cli);
+static enum cli_exit command_help(const struct cli *cli);
 
 static const struct command commands[] = {
 	{"status", "", "ucjh", 0, 0, cli_status, "workers, backends and models of the running daemon",

@@ -35,8 +35,7 @@ struct cli {
 int cli_main(int argc, char **argv, FILE *out, FILE *err);
 
 /* The commands, one file each. */
-typedef enum cli_exit cli_fn(const struct cli *cli);
-cli_fn cli_status;
-cli_fn cli_route;
-cli_fn cli_models;
-cli_fn cli_check;
+enum cli_exit cli_status(const struct cli *cli);
+enum cli_exit cli_route(const struct cli *cli);
+enum cli_exit cli_models(const struct cli *cli);
+enum cli_exit cli_check(const struct cli *cli);
