@@ -7,6 +7,7 @@
  */
 #include <criterion/criterion.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -330,6 +331,34 @@ Test(bus, a_long_exchange_never_stalls_and_keeps_its_order)
 		cr_assert_eq(node_send(&n, SLOT_BACKEND, MSG_CHAT_START, n.sent++, NULL), ERR_OK);
 	loop_run(n.w.loop);
 	cr_assert_eq(n.seen, PINGS);
+	end_backend(&n, pid);
+	node_fini(&n);
+}
+
+/* A process that is stopped and goes on has its system calls interrupted anywhere. */
+Test(bus, a_peer_stopped_again_and_again_loses_nothing)
+{
+	static const struct handler handlers[] = {
+		{MSG_CHAT_END, ROLE_BIT(ROLE_BACKEND), on_pong},
+	};
+	pid_t pid = fork_backend(), nagger;
+	struct node n;
+
+	node_init(&n, SLOT_GATEWAY, ROLE_GATEWAY, handlers, ARRAY_LEN(handlers));
+	nagger = fork();
+	cr_assert_geq(nagger, 0);
+	if (nagger == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+		while (kill(pid, SIGSTOP) == 0 && kill(pid, SIGCONT) == 0)
+			(void)poll(NULL, 0, 1);
+		_exit(0);
+	}
+	while (n.sent < WINDOW)
+		cr_assert_eq(node_send(&n, SLOT_BACKEND, MSG_CHAT_START, n.sent++, NULL), ERR_OK);
+	loop_run(n.w.loop);
+	cr_assert_eq(kill(nagger, SIGKILL), 0);
+	cr_assert_eq(waitpid(nagger, NULL, 0), nagger);
+	cr_assert_eq(kill(pid, SIGCONT), 0);
 	end_backend(&n, pid);
 	node_fini(&n);
 }

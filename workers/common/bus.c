@@ -35,7 +35,8 @@ struct bus_link {
 	struct bus_socket *socket;
 	struct loop_fd fd;
 	struct bus_life peer; /* of a link to a callee */
-	bool touched; /* its descriptor's edge may be lost: look again this turn */
+	bool touched; /* in bus->touched, to be looked at when the turn ends */
+	bool unseen;  /* used since it was last found empty: its descriptor's edge may be lost */
 	bool ready; /* has messages for the next turn */
 	bool closed; /* freed at the end of the turn */
 	struct bus_link *next; /* in bus->touched, or in bus->closed */
@@ -151,6 +152,7 @@ bus_dispatch(struct bus *b)
 static void
 bus_link_touch(struct bus_link *l)
 {
+	l->unseen = true;
 	if (l->touched || l->closed)
 		return;
 	l->touched = true;
@@ -167,8 +169,10 @@ bus_link_drain(struct bus_link *l)
 	for (unsigned i = 0; i < BUS_BATCH; i++) {
 		enum bus_recv got = bus_socket_recv(l->socket, &b->in);
 
-		if (got == BUS_RECV_EMPTY)
+		if (got == BUS_RECV_EMPTY) {
+			l->unseen = false;
 			return;
+		}
 		if (got == BUS_RECV_GARBAGE)
 			board_count(b->w->board, COUNTER_MSG_MALFORMED, 1);
 		else
@@ -280,7 +284,7 @@ bus_on_turn(void *arg)
 	while (*at != NULL) {
 		struct bus_link *l = *at;
 
-		l->ready = bus_socket_readable(l->socket);
+		l->ready = l->unseen && bus_socket_readable(l->socket);
 		if (l->ready) {
 			at = &l->next;
 			continue;

@@ -142,11 +142,53 @@ bus_socket_fd(const struct bus_socket *s)
 bool
 bus_socket_readable(struct bus_socket *s)
 {
-	int events = 0;
+	int events = 0, rc;
 	size_t len = sizeof(events);
 
-	CHECK(zmq_getsockopt(s->zmq, ZMQ_EVENTS, &events, &len) == 0);
+	do
+		rc = zmq_getsockopt(s->zmq, ZMQ_EVENTS, &events, &len);
+	while (rc != 0 && errno == EINTR); /* a stopped process that goes on */
+	CHECK(rc == 0);
 	return (events & ZMQ_POLLIN) != 0;
+}
+
+/* zmq_msg_send and zmq_msg_recv, which a stop and continue of the process may interrupt. */
+static MUST bool
+bus_frame_send(zmq_msg_t *frame, struct bus_socket *s, int flags)
+{
+	int rc;
+
+	do
+		rc = zmq_msg_send(frame, s->zmq, flags | ZMQ_DONTWAIT);
+	while (rc < 0 && errno == EINTR);
+	return rc >= 0;
+}
+
+static MUST bool
+bus_frame_recv(zmq_msg_t *frame, struct bus_socket *s)
+{
+	int rc;
+
+	do
+		rc = zmq_msg_recv(frame, s->zmq, ZMQ_DONTWAIT);
+	while (rc < 0 && errno == EINTR);
+	return rc >= 0;
+}
+
+static MUST bool
+bus_frame_send_copy(struct bus_socket *s, const void *data, size_t len, int flags)
+{
+	zmq_msg_t frame;
+	int saved;
+
+	CHECK(zmq_msg_init_size(&frame, len) == 0);
+	memcpy(zmq_msg_data(&frame), data, len);
+	if (bus_frame_send(&frame, s, flags))
+		return true;
+	saved = errno;
+	(void)zmq_msg_close(&frame);
+	errno = saved;
+	return false;
 }
 
 static void
@@ -197,15 +239,15 @@ bus_socket_send(struct bus_socket *s, struct bus_life to, const struct buf *head
 		return err_set(e, ERR_TOO_LARGE, "payload of %zu bytes", payload->len);
 	if (s->type == ZMQ_ROUTER) {
 		bus_life_to_id(id, to);
-		if (zmq_send(s->zmq, id, sizeof(id), ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0)
+		if (!bus_frame_send_copy(s, id, sizeof(id), ZMQ_SNDMORE))
 			return bus_send_failed(e);
 	}
-	if (zmq_send(s->zmq, head->data, head->len, more | ZMQ_DONTWAIT) < 0)
+	if (!bus_frame_send_copy(s, head->data, head->len, more))
 		return bus_send_failed(e);
 	if (payload == NULL)
 		return ERR_OK;
 	bus_frame_init(&frame, payload);
-	if (zmq_msg_send(&frame, s->zmq, ZMQ_DONTWAIT) < 0) {
+	if (!bus_frame_send(&frame, s, 0)) {
 		enum err_code code = bus_send_failed(e);
 
 		(void)zmq_msg_close(&frame);
@@ -252,7 +294,7 @@ bus_frames_recv(struct bus_socket *s, zmq_msg_t frames[BUS_FRAMES_MAX])
 	do {
 		zmq_msg_t *frame = n < BUS_FRAMES_MAX ? &frames[n] : &extra;
 
-		if (zmq_msg_recv(frame, s->zmq, ZMQ_DONTWAIT) < 0)
+		if (!bus_frame_recv(frame, s))
 			break;
 		n++;
 		more = zmq_msg_more(frame) != 0;
