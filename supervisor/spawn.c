@@ -87,6 +87,7 @@ spawn_place_fds(const struct spawn_order *o, const struct spawn_pipes *p)
 static void
 spawn_reset_process(const struct spawn_order *o, pid_t supervisor)
 {
+	const struct sigaction by_default = {.sa_handler = SIG_DFL};
 	sigset_t none;
 
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
@@ -94,7 +95,7 @@ spawn_reset_process(const struct spawn_order *o, pid_t supervisor)
 	if (getppid() != supervisor) /* it died before the line above */
 		_exit(SPAWN_EXIT);
 	(void)sigemptyset(&none);
-	(void)signal(SIGPIPE, SIG_DFL);
+	(void)sigaction(SIGPIPE, &by_default, NULL);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 	/* Ctrl-C in a terminal goes to the supervisor only, which drains. */
 	(void)setsid();

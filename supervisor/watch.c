@@ -52,6 +52,7 @@ watch_seat(struct supervisor *s, struct seat *seat, struct err *e)
 enum err_code
 watch_open(struct supervisor *s, struct err *e)
 {
+	const struct sigaction ignore = {.sa_handler = SIG_IGN};
 	sigset_t set;
 
 	(void)sigemptyset(&set);
@@ -61,7 +62,8 @@ watch_open(struct supervisor *s, struct err *e)
 	(void)sigaddset(&set, SIGCHLD);
 	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
 		return err_set(e, ERR_SYS, "sigprocmask: %s", strerror(errno));
-	(void)signal(SIGPIPE, SIG_IGN); /* a log that nobody reads must not end the daemon */
+	/* A log that nobody reads must not end the daemon. */
+	(void)sigaction(SIGPIPE, &ignore, NULL);
 	s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	s->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);

@@ -102,7 +102,7 @@ int
 main(int argc, char **argv)
 {
 	struct sigaction sa = {.sa_handler = on_term};
-	struct board *b = NULL;
+	AUTO(board_close) struct board *b = NULL;
 	struct slot_info info;
 	char fds[600], args[100], mode[32];
 	struct err e;

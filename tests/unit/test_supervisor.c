@@ -30,12 +30,12 @@
 enum { DEADLINE_S = 10 };
 
 static char folder[100];	/* of this test */
-static char build_folder[300];	/* where shuntd lies */
+static char build_folder[320]; /* where shuntd lies */
 static pid_t daemon_pid = -1;
 static struct buf seen = BUF_INIT; /* the log so far */
 static int log_fd = -1;
 
-static void
+static void PRINTF(2, 3)
 write_file(const char *name, const char *fmt, ...)
 {
 	AUTO(buf_fini) struct buf path = BUF_INIT;
