@@ -367,9 +367,9 @@ call_flush(struct call *c)
 	if (c->paused && !call_is_full(c)) {
 		c->paused = false;
 		c->last_ns = clock_ns();
-		call_arm(c);
 		c->backend->kind->transport->resume(c);
 	}
+	call_arm(c); /* the first byte started a shorter deadline than the one before it */
 }
 
 void
