@@ -11,6 +11,7 @@ KEY = "lab-key-0123456789abcdef"
 def served(tmp_path_factory):
     keys = tmp_path_factory.mktemp("keys") / "keys"
     keys.write_text(f"# people of the lab\n{KEY}\nsecond-key-0123456789 # with a note\n\n")
+    keys.chmod(0o600)
     d = Daemon({"backends": [sim("s", models=["small"])], "auth": {"keys_file": str(keys)}})
     yield d
     d.stop()
@@ -23,7 +24,7 @@ def chat(d, **headers):
 @pytest.mark.parametrize("headers", [
     {}, {"authorization": "Bearer wrong"}, {"authorization": f"Bearer {KEY[:-1]}"},
     {"authorization": f"Bearer {KEY}x"}, {"authorization": f"Basic {KEY}"},
-    {"authorization": "Bearer "}, {"authorization": KEY}, {"x-api-key": "wrong"},
+    {"authorization": "Bearer"}, {"authorization": KEY}, {"x-api-key": "wrong"},
     {"authorization": "Bearer # people of the lab"},
 ])
 def test_without_a_right_key_nothing_is_served(served, headers):
@@ -63,14 +64,19 @@ def test_the_unix_socket_knows_its_peer(served):
         assert raw.response()[0] == 200
 
 
-def test_a_missing_keys_file_is_told_at_start(daemon):
-    import subprocess
-    from harness.paths import BUILD
-    import json
-    import tempfile
-    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as f:
-        json.dump({"backends": [sim()], "auth": {"keys_file": "/nonexistent/keys"}}, f)
-        f.flush()
-        done = subprocess.run([BUILD / "shuntd", "-c", f.name], capture_output=True, timeout=30)
-    assert done.returncode != 0
-    assert b"/nonexistent/keys" in done.stderr + done.stdout
+@pytest.mark.parametrize("mode,why", [(None, "No such file"), (0o644, "open to")])
+def test_a_keys_file_that_is_missing_or_open_to_all_is_told(daemon, tmp_path, mode, why):
+    keys = tmp_path / "keys"
+    if mode is not None:
+        keys.write_text(KEY + "\n")
+        keys.chmod(mode)
+    d = daemon({"backends": [sim()], "auth": {"keys_file": str(keys)}}, wait_ready=False)
+    d.allow("worker_failed")
+    line = d.wait_log(r"error gateway-0 worker_failed .*")
+    assert str(keys) in line.group(0) and why in line.group(0)
+    # Put right, it serves without anybody restarting it.
+    keys.write_text(KEY + "\n")
+    keys.chmod(0o600)
+    d.wait_ready()
+    r = d.chat("auto", options={"headers": {"authorization": f"Bearer {KEY}"}})
+    assert r.status_code == 200, r.text

@@ -97,6 +97,12 @@ def test_a_deployment_can_be_named(two_models):
     assert r.headers["x-shunt-backend"] == "slow"
 
 
+def test_no_model_means_the_default_route(two_models):
+    r = two_models.post("/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}]})
+    assert r.status_code == 200, r.text
+    assert r.headers["x-shunt-route"] == "auto"
+
+
 def test_an_unknown_model_is_404_and_near_names_are_told(two_models):
     r = two_models.chat("smal")
     assert r.status_code == 404
@@ -144,7 +150,7 @@ def test_wrong_paths_and_methods_are_told(two_models, path, method, status):
 
 BAD_BODIES = {
     "empty": b"", "no JSON": b"hello", "cut": b'{"model":"small","messages":[', "array": b"[]",
-    "number": b"1", "no model": b'{"messages":[{"role":"user","content":"x"}]}',
+    "number": b"1",
     "model is a number": b'{"model":1,"messages":[{"role":"user","content":"x"}]}',
     "no messages": b'{"model":"small"}', "messages empty": b'{"model":"small","messages":[]}',
     "messages no array": b'{"model":"small","messages":"x"}',

@@ -139,6 +139,7 @@ def test_bad_request(client):
 def test_authentication(daemon, tmp_path):
     keys = tmp_path / "keys"
     keys.write_text("# of the lab\nright-key-0123456789\n")
+    keys.chmod(0o600)
     d = daemon({"backends": [sim("s", models=["small"])], "auth": {"keys_file": str(keys)}})
     with pytest.raises(openai.AuthenticationError):
         client_of(d, api_key="wrong").chat.completions.create(model="small", messages=say("x"))

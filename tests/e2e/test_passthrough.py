@@ -18,7 +18,8 @@ def served(daemon, upstream):
     def make(script=None, backend=None, **config):
         u = upstream(models=["the/real-name"], **({"chat": script} if script else {}))
         d = daemon({"backends": [openai("up", u.url, **(backend or {}))],
-                    "models": [model("alias", "up", upstream="the/real-name")], **config})
+                    "models": [model("alias", "up", upstream="the/real-name", vision="yes")],
+                    **config})
         return d, u
     return make
 
@@ -90,6 +91,7 @@ def test_a_stream_in_pieces_of_any_size_is_the_same(served, cut):
 def test_the_api_key_of_the_client_does_not_reach_the_upstream(served, tmp_path):
     key = tmp_path / "key"
     key.write_text("upstream-secret\n")
+    key.chmod(0o600)
     d, u = served(backend={"key_file": str(key)})
     d.chat("alias", options={"headers": {"authorization": "Bearer client-secret"}})
     assert u.chats()[0].header("authorization") == "Bearer upstream-secret"

@@ -30,7 +30,8 @@ def served():
                    {"name": "blind", "models": ["small", "big"]}],
         "rules": [{"name": "action", "words": ["open", "turn on", "plan*"], "model": "small",
                    "priority": 5, "except": ["open question"], "routes": ["auto"]},
-                  {"name": "vision", "on_image": True, "model": "seer", "priority": 9}],
+                  {"name": "vision", "on_image": True, "model": "seer", "priority": 9,
+                   "routes": ["auto", "cheap"]}],
     })
     yield d
     d.stop()
@@ -99,7 +100,7 @@ def test_tools_never_go_to_a_model_without_them(served):
 
 
 def test_a_long_prompt_never_goes_to_a_small_context(served):
-    assert decide(served, "word " * 20000, "cheap")["model"] == "big"
+    assert decide(served, "word " * 40000, "cheap")["model"] == "big"
 
 
 def test_strategies_differ(served):

@@ -51,7 +51,7 @@ def test_workers_hold_only_declared_descriptors(daemon):
         assert has_listener == (w.role == "gateway"), (w, fds)
         for number, what in fds.items():
             allowed = (number < 3, what.startswith("socket:["), what.startswith("pipe:["),
-                       what.startswith("anon_inode:"))
+                       what.startswith("anon_inode:"), what.startswith(f"/proc/{w.pid}/"))
             assert any(allowed), f"{w.role} fd {number} is {what}"
         # /memfd: is closed once mapped.
         assert not [x for x in fds.values() if "memfd" in x], fds
@@ -95,6 +95,7 @@ def test_an_api_key_is_in_its_backend_worker_only(daemon, upstream, tmp_path):
         u = upstream(models=[name])
         keys[name] = f"sk-{name}-{os.urandom(12).hex()}"
         (tmp_path / name).write_text(keys[name] + "\n")
+        (tmp_path / name).chmod(0o600)
         backends.append(openai(name, u.url, key_file=str(tmp_path / name)))
     d = daemon({"backends": backends, "models": [model("one", "one"), model("two", "two")]})
     assert d.chat("one").status_code == d.chat("two").status_code == 200
@@ -108,6 +109,7 @@ def test_an_api_key_is_in_its_backend_worker_only(daemon, upstream, tmp_path):
 def test_the_log_holds_no_prompt_and_no_key(daemon, upstream, tmp_path):
     u = upstream()
     (tmp_path / "key").write_text("sk-very-secret-key\n")
+    (tmp_path / "key").chmod(0o600)
     d = daemon({"backends": [openai("up", u.url, key_file=str(tmp_path / "key"))],
                 "models": [model("m", "up")], "log": {"level": "debug"}})
     d.chat("m", "PROMPTWORD xyzzy", options={"headers": {"authorization": "Bearer CLIENTKEY1"}})
@@ -201,7 +203,8 @@ def test_socket_activation(daemon, monkeypatch):
     with socket.create_server(("127.0.0.1", 0), backlog=64) as s:
         start_through_shell(monkeypatch, 'exec 3<&%d; export LISTEN_PID=$$ LISTEN_FDS=1; exec "$@"'
                             % s.fileno(), (s.fileno(),))
-        d = daemon(wait_ready=False, listen=False)
+        d = daemon({"backends": [sim()], "listen": ["127.0.0.1:%d" % s.getsockname()[1]]},
+                   wait_ready=False, listen=False)
         d.port = s.getsockname()[1]
         d.wait_ready()
         assert d.chat().status_code == 200
@@ -320,6 +323,7 @@ def test_a_worker_that_dies_at_once_does_not_spin(daemon, tmp_path):
     """A backend whose key file vanished can't start: it is tried at growing distances."""
     key = tmp_path / "key"
     key.write_text("k\n")
+    key.chmod(0o600)
     d = daemon({"backends": [sim("ok", models=["m"]),
                              openai("bad", "http://127.0.0.1:9", key_file=str(key))],
                 "restart": {"delay_ms": 20, "delay_max_ms": 500}})
