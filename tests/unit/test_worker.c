@@ -425,10 +425,14 @@ Test(worker, the_supervisors_death_ends_it)
 	cr_assert_geq(supervisor, 0);
 	if (supervisor == 0) {
 		/* Descriptors 1 and 2 stay open in the worker: 1 is the test's sign of life. */
+		struct err e;
+
 		CHECK(dup2(alive[1], STDOUT_FILENO) >= 0);
 		(void)close(alive[1]);
 		board_close(&rig.board);
-		rig_init();
+		CHECK(board_create(&rig.board, rig.run_dir, &e) == ERR_OK);
+		set_state(SLOT_STARTING);
+		set_config("drain_ms: 30s");
 		start(&role, "2");
 		if (await_ready() == '\n')
 			CHECK(write(STDOUT_FILENO, "r", 1) == 1);
