@@ -50,6 +50,17 @@ names_model_exists(const struct route_catalog *c, const char *model)
 	return false;
 }
 
+bool
+names_mean(const char *name, const struct route_deployment *d)
+{
+	size_t len = strlen(d->backend);
+
+	if (strcmp(name, d->model) == 0)
+		return true;
+	return strncmp(name, d->backend, len) == 0 && name[len] == '/' &&
+	       (strcmp(name + len + 1, d->upstream) == 0 || strcmp(name + len + 1, d->model) == 0);
+}
+
 /* "backend/model", where model is the client's or the upstream's name for it. */
 static bool
 names_deployment(struct named *out, const char *asked, const struct route_catalog *c)

@@ -61,6 +61,8 @@ struct named {
 	double threshold; /* where tier */
 };
 
+/* Does a config mean d by name: the model's name, or "backend/model" as clients may write it. */
+bool names_mean(const char *name, const struct route_deployment *d);
 MUST enum err_code names_resolve(struct named *out, const struct route_request *r,
 	const struct route_catalog *c, struct err *e);
 

@@ -71,15 +71,15 @@ struct work {
 	size_t len;
 };
 
-/* Place of model in the route's list, models_len for "*", -1 where it is not meant. */
+/* Place of d in the route's list, models_len for "*", -1 where it is not meant. */
 static long
-route_place(const struct config_route *route, const char *model)
+route_place(const struct config_route *route, const struct route_deployment *d)
 {
 	long place = -1;
 	size_t i;
 
 	for (i = 0; i < route->models_len; i++) {
-		if (strcmp(route->models[i], model) == 0)
+		if (names_mean(route->models[i], d))
 			return (long)i;
 		if (strcmp(route->models[i], "*") == 0)
 			place = (long)route->models_len;
@@ -91,8 +91,8 @@ static bool
 route_favours(const struct work *w, const struct route_deployment *d)
 {
 	if (w->favoured_route != NULL)
-		return route_place(w->favoured_route, d->model) >= 0;
-	return w->favoured_model != NULL && strcmp(d->model, w->favoured_model) == 0;
+		return route_place(w->favoured_route, d) >= 0;
+	return w->favoured_model != NULL && names_mean(w->favoured_model, d);
 }
 
 /* Is d meant by the request? Sets its place in the order of the config. */
@@ -111,7 +111,7 @@ route_means(const struct work *w, const struct route_deployment *d, size_t *plac
 		return strcmp(d->model, n->model) == 0;
 	if (n->route == NULL) /* router-... without any route in the config */
 		return true;
-	at = route_place(n->route, d->model);
+	at = route_place(n->route, d);
 	*place = at >= 0 ? (size_t)at : n->route->models_len;
 	return at >= 0 || route_favours(w, d);
 }
