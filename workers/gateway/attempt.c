@@ -111,23 +111,33 @@ attempt_broken(struct request *r, enum err_code code, const char *text)
 	attempt_failed(r, &e, 0, NULL);
 }
 
+static void
+attempt_arm_stall(struct request *r)
+{
+	loop_timer_set(r->g->w->loop, &r->hop_timer,
+		r->last_ns + clock_ms_to_ns((uint64_t)attempt_row(r)->stall_ms + GRACE_MS));
+}
+
 /* The hop deadline passed, or it is time to look whether the worker still lives. */
 static void
 attempt_on_hop(void *arg)
 {
 	struct request *r = arg;
-	uint32_t stall_ms = attempt_row(r)->stall_ms;
-	uint64_t next_ns = r->last_ns + clock_ms_to_ns((uint64_t)stall_ms + GRACE_MS);
+	uint64_t now_ns = clock_ns();
 
-	if (r->seq > 0 && next_ns > clock_ns()) {
-		loop_timer_set(r->g->w->loop, &r->hop_timer, next_ns);
+	/* while the client takes nothing, the backend is silent because it was told to be */
+	if (http_conn_pending(r->conn) > 0)
+		r->last_ns = now_ns;
+	if (r->seq > 0 &&
+		r->last_ns + clock_ms_to_ns((uint64_t)attempt_row(r)->stall_ms + GRACE_MS) > now_ns) {
+		attempt_arm_stall(r);
 		return;
 	}
 	/* A whole answer comes at once, so its silence says nothing; the backend, as long as it
 	 * lives, keeps the deadlines towards its upstream. */
 	if (!r->stream && attempt_beats(r, (unsigned)r->slot)) {
 		loop_timer_set(r->g->w->loop, &r->hop_timer,
-			clock_ns() + clock_ms_to_ns(BEAT_LOOK_MS));
+			now_ns + clock_ms_to_ns(BEAT_LOOK_MS));
 		return;
 	}
 	attempt_broken(r, ERR_TIMEOUT, "no answer within its deadline");
@@ -367,8 +377,10 @@ attempt_on_delta(struct worker *w, const struct msg *m, struct bytes *payload)
 		attempt_broken(r, ERR_MALFORMED, "a piece of the stream is missing");
 		return;
 	}
-	r->seq++;
 	r->last_ns = loop_now(w->loop);
+	/* from now on each byte moves the deadline; it is looked at when it fires */
+	if (r->seq++ == 0)
+		attempt_arm_stall(r);
 	if (payload == NULL || payload->len == 0)
 		return;
 	r->received += payload->len;

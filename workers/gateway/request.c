@@ -222,7 +222,7 @@ request_fail(struct request *r, const struct err *e)
 	r->stream = false;
 	request_put_headers(r, &headers);
 	if (!request_reply_upstream(r, e, &headers, &status))
-		http_reply_error(r->conn, e, NULL, &headers);
+		http_reply_error(r->conn, e, e->code == ERR_MODEL ? "model" : NULL, &headers);
 	request_finish(r, status);
 }
 
