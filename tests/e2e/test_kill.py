@@ -211,7 +211,8 @@ def test_kill_of_a_backend_before_its_first_byte_moves_to_the_next_at_once(daemo
 
 def test_kill_of_a_backend_in_mid_stream_ends_with_an_error_event(daemon):
     d = daemon({**config(), "gateways": 1, "backends": [
-        sim("slow", models=["m1"], tokens_per_s=20, tokens=2000)], "routes": []})
+        sim("slow", models=["m1"], tokens_per_s=20, tokens=2000)],
+        "routes": [{"name": "auto", "models": ["m1"]}]})
     d.allow(".*")
     with Raw(d, seconds=20) as raw:
         raw.send(chat_bytes(simple_chat("m1", stream=True)))

@@ -75,8 +75,8 @@ def test_what_it_serves_is_found(daemon, llama):
 
 def test_a_client_that_leaves_frees_the_slot(served, llama):
     raw = Raw(served)
-    raw.send(chat_bytes(simple_chat("stories", "Once", stream=True, max_tokens=400)))
-    raw.read_head()
+    raw.send(chat_bytes(simple_chat("stories", "Once", stream=True, max_tokens=64)))
+    assert raw.read_head()[0] == 200
     raw.read_chunk()
     raw.reset()
     until("the slot is free", lambda: not any(

@@ -80,7 +80,8 @@ def test_recording(replay, row):
         r = d.chat(name)
         assert 400 <= r.status_code < 600
         error = r.json()["error"]
-        assert error["message"] and error["type"] and error["code"]
+        # An upstream's own error body comes back as it was.
+        assert error["message"] and (error.get("type") or error.get("code"))
         if row["status"] == 429:
             assert r.status_code == 429
     elif stream:
@@ -91,7 +92,7 @@ def test_recording(replay, row):
         broken = [v for v in values if "error" in v]
         if not broken:
             assert events[-1] == "[DONE]"
-            assert all(v["object"] == "chat.completion.chunk" for v in values if "object" in v)
+            assert all("choices" in v for v in values)
     else:
         r = d.chat(name)
         assert r.status_code == 200, r.text
