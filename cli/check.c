@@ -8,8 +8,8 @@
 #include "lib/base/json.h"
 
 static void
-check_print_json(FILE *out, const char *file, enum err_code code, const struct config_faults *faults,
-	const struct err *e)
+check_print_json(FILE *out, const char *file, enum err_code code,
+	const struct config_faults *faults, const struct err *e)
 {
 	AUTO(buf_fini) struct buf b = BUF_INIT;
 
@@ -37,8 +37,8 @@ check_print_json(FILE *out, const char *file, enum err_code code, const struct c
 }
 
 static void
-check_print_faults(FILE *out, const char *file, const struct config_faults *faults,
-	const struct err *e)
+check_print_faults(
+	FILE *out, const char *file, const struct config_faults *faults, const struct err *e)
 {
 	if (faults->len == 0)
 		(void)fprintf(out, "%s\n", e->text);

@@ -22,8 +22,10 @@ static enum cli_exit command_version(const struct cli *cli);
 static enum cli_exit command_help(const struct cli *cli);
 
 static const struct command commands[] = {
-	{"status", "", "ucjh", 0, 0, cli_status, "workers, backends and models of the running daemon",
-		"States, restarts, heartbeat ages and memory of the workers; what each backend has in\n"
+	{"status", "", "ucjh", 0, 0, cli_status,
+		"workers, backends and models of the running daemon",
+		"States, restarts, heartbeat ages and memory of the workers; what each backend has "
+		"in\n"
 		"flight, answered and failed; which models can answer.\n"},
 	{"route", "[PROMPT]", "rucjh", 0, 1, cli_route,
 		"the model that would answer a prompt, and why; calls nothing",
@@ -39,17 +41,22 @@ static const struct option_row {
 	struct option option;
 	const char *arg, *help;
 } option_rows[] = {
-	{{"route", required_argument, NULL, 'r'}, "ROUTE", "decide as if the client had asked for this route"},
-	{{"url", required_argument, NULL, 'u'}, "URL", "where the daemon is, e.g. http://gpu1:8787"},
-	{{"config", required_argument, NULL, 'c'}, "FILE", "find the daemon that runs with this config"},
+	{{"route", required_argument, NULL, 'r'}, "ROUTE",
+		"decide as if the client had asked for this route"},
+	{{"url", required_argument, NULL, 'u'}, "URL",
+		"where the daemon is, e.g. http://gpu1:8787"},
+	{{"config", required_argument, NULL, 'c'}, "FILE",
+		"find the daemon that runs with this config"},
 	{{"json", no_argument, NULL, 'j'}, "", "one JSON value instead of tables"},
 	{{"help", no_argument, NULL, 'h'}, "", "this text"},
 };
 
 static const char footer[] =
-	"\nThe daemon is looked for at --url, $SHUNT_URL, the socket $SHUNT_SOCKET, the socket of the\n"
+	"\nThe daemon is looked for at --url, $SHUNT_URL, the socket $SHUNT_SOCKET, the socket of "
+	"the\n"
 	"config's run_dir, and http://127.0.0.1:8787. $SHUNT_KEY is sent as API key.\n"
-	"Exit codes: 0 good, 1 the answer is bad news, 2 wrong command line, 3 no daemon answers.\n";
+	"Exit codes: 0 good, 1 the answer is bad news, 2 wrong command line, 3 no daemon "
+	"answers.\n";
 
 static const struct command *
 command_find(const char *name)
@@ -72,8 +79,8 @@ command_print_help(FILE *to, const struct command *c)
 
 		if (strchr(c->options, o->option.val) == NULL)
 			continue;
-		(void)snprintf(flag, sizeof(flag), "-%c, --%s %s", o->option.val, o->option.name,
-			o->arg);
+		(void)snprintf(
+			flag, sizeof(flag), "-%c, --%s %s", o->option.val, o->option.name, o->arg);
 		(void)fprintf(to, "  %-20s %s\n", flag, o->help);
 	}
 	(void)fputs(footer, to);
@@ -187,8 +194,9 @@ command_read(const struct command *c, struct cli *cli, int argc, char **argv)
 		else if (letter == 'r')
 			cli->route = optarg;
 		else {
-			(void)fprintf(cli->err, "shunt %s: %s %s; `shunt %s --help` lists the options\n",
-				c->name, letter == ':' ? "needs a value:" : "unknown option",
+			(void)fprintf(cli->err,
+				"shunt %s: %s %s; `shunt %s --help` lists the options\n", c->name,
+				letter == ':' ? "needs a value:" : "unknown option",
 				argv[optind - 1], c->name);
 			return READ_WRONG;
 		}
@@ -198,8 +206,8 @@ command_read(const struct command *c, struct cli *cli, int argc, char **argv)
 	if (cli->args_len >= c->args_min && cli->args_len <= c->args_max)
 		return READ_OK;
 	(void)fprintf(cli->err, "shunt %s: %s; usage: shunt %s [OPTION]... %s\n", c->name,
-		cli->args_len < c->args_min ? "something is missing" : "too many arguments", c->name,
-		c->args);
+		cli->args_len < c->args_min ? "something is missing" : "too many arguments",
+		c->name, c->args);
 	return READ_WRONG;
 }
 

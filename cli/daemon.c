@@ -11,12 +11,7 @@
 #include "cli/table.h"
 #include "config/config.h"
 
-enum {
-	PLACES_MAX = 8,
-	ANSWER_MAX = 16 * 1024 * 1024,
-	CONNECT_MS = 3000,
-	TOTAL_MS = 20000
-};
+enum { PLACES_MAX = 8, ANSWER_MAX = 16 * 1024 * 1024, CONNECT_MS = 3000, TOTAL_MS = 20000 };
 
 #define DEFAULT_CONFIG "/etc/shunt/shunt.yaml"
 #define DEFAULT_URL "http://127.0.0.1:8787"
@@ -174,8 +169,8 @@ exchange_headers(const struct buf *body)
 }
 
 static CURLcode
-exchange_perform(CURL *curl, struct place *p, struct exchange *x, const char *path,
-	const struct buf *body)
+exchange_perform(
+	CURL *curl, struct place *p, struct exchange *x, const char *path, const struct buf *body)
 {
 	AUTO(buf_fini) struct buf url = BUF_INIT;
 
@@ -233,12 +228,14 @@ daemon_say_unreachable(const struct places *places, FILE *err)
 
 		(void)fprintf(err, "  %s%s: %s\n", p->socket.len > 0 ? "unix:" : "",
 			p->socket.len > 0 ? buf_str(&p->socket) : buf_str(&p->url),
-			p->socket.len > 0 && access(buf_str(&p->socket), F_OK) != 0 ?
-				"no such socket" :
-				p->why);
+			p->socket.len > 0 && access(buf_str(&p->socket), F_OK) != 0
+				? "no such socket"
+				: p->why);
 	}
-	(void)fputs("Start one with `shuntd -c FILE`, `systemctl start shunt`, or `./bootstrap run` "
-		    "for the demo;\nfor one elsewhere give --url or set SHUNT_URL.\n", err);
+	(void)fputs(
+		"Start one with `shuntd -c FILE`, `systemctl start shunt`, or `./bootstrap run` "
+		"for the demo;\nfor one elsewhere give --url or set SHUNT_URL.\n",
+		err);
 }
 
 /* Read an answer that came: JSON or not, good or not. */

@@ -159,9 +159,11 @@ table_widths(const struct table *t, size_t *widths)
 static const char *
 colour_code(enum table_colour colour)
 {
-	static const char *const codes[] = {
-		[TABLE_PLAIN] = "", [TABLE_GOOD] = "\033[32m", [TABLE_WARN] = "\033[33m",
-		[TABLE_BAD] = "\033[31m", [TABLE_DIM] = "\033[2m"};
+	static const char *const codes[] = {[TABLE_PLAIN] = "",
+		[TABLE_GOOD] = "\033[32m",
+		[TABLE_WARN] = "\033[33m",
+		[TABLE_BAD] = "\033[31m",
+		[TABLE_DIM] = "\033[2m"};
 
 	return codes[colour];
 }
@@ -195,7 +197,8 @@ table_print(const struct table *t, const char *title, FILE *to)
 	table_widths(t, widths);
 	for (size_t c = 0; c < t->columns; c++)
 		print_cell(to, t->titles[c], widths[c], t->aligns[c],
-			coloured ? colour_code(TABLE_DIM) : "", c + 1 < t->columns ? COLUMN_GAP : 0);
+			coloured ? colour_code(TABLE_DIM) : "",
+			c + 1 < t->columns ? COLUMN_GAP : 0);
 	(void)fputc('\n', to);
 	for (size_t i = 0; i < t->len; i++) {
 		size_t c = i % t->columns;

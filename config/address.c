@@ -18,7 +18,7 @@ static bool
 address_is_local(const char *host)
 {
 	return strcasecmp(host, "localhost") == 0 || strncmp(host, "127.", 4) == 0 ||
-		strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::1") == 0 || strcmp(host, "::") == 0;
+	       strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::1") == 0 || strcmp(host, "::") == 0;
 }
 
 /* url has passed the check of its type. */
@@ -69,5 +69,5 @@ config_is_own_address(const struct config_listen *l, const char *url)
 	if (a.port != l->port)
 		return false;
 	return strcasecmp(a.host, l->host) == 0 ||
-		(address_is_local(a.host) && address_is_local(l->host));
+	       (address_is_local(a.host) && address_is_local(l->host));
 }

@@ -22,12 +22,20 @@ struct names {
 	size_t len;
 };
 
+/* "backends[2].url", for check_fault. */
+struct path {
+	char text[96];
+};
+
 struct check {
 	const struct config *config;
 	const struct tree *tree; /* for line numbers */
 	struct config_faults *faults;
 	struct names models, routes;
 };
+
+static void check_fault(struct check *k, const char *path, const char *fmt, ...) PRINTF(3, 4);
+static const char *path_of(struct path *out, const char *fmt, ...) PRINTF(2, 3);
 
 static void
 names_add(struct names *n, const char *name)
@@ -66,7 +74,8 @@ names_of_models(struct names *n, const struct config *c)
 	for (size_t i = 0; i < c->models_len; i++)
 		names_add(n, c->models[i].name);
 	for (size_t i = 0; i < c->backends_len; i++)
-		for (size_t j = 0; c->backends[i].discover && j < c->backends[i].sim.models_len; j++)
+		for (size_t j = 0; c->backends[i].discover && j < c->backends[i].sim.models_len;
+			j++)
 			names_add(n, c->backends[i].sim.models[j]);
 }
 
@@ -87,7 +96,7 @@ is_backend_model(const struct config *c, const char *name)
 }
 
 /* A fault of the value at path; nothing where that value has one already. */
-static void PRINTF(3, 4)
+static void
 check_fault(struct check *k, const char *path, const char *fmt, ...)
 {
 	AUTO(buf_fini) struct buf prefix = BUF_INIT;
@@ -110,7 +119,8 @@ check_dangling(struct check *k, const char *path, const char *what, const char *
 	const char *near = near_name(name, names->rows, names->len);
 
 	if (near != NULL)
-		check_fault(k, path, "no %s is named `%.60s`; did you mean `%s`?", what, name, near);
+		check_fault(
+			k, path, "no %s is named `%.60s`; did you mean `%s`?", what, name, near);
 	else if (strncmp(what, "model", 5) == 0)
 		check_fault(k, path,
 			"no %s is named `%.60s` (one that only a backend lists: BACKEND/MODEL)",
@@ -119,12 +129,7 @@ check_dangling(struct check *k, const char *path, const char *what, const char *
 		check_fault(k, path, "no %s is named `%.60s`", what, name);
 }
 
-/* "backends[2].url", for check_fault. */
-struct path {
-	char text[96];
-};
-
-static const char * PRINTF(2, 3)
+static const char *
 path_of(struct path *out, const char *fmt, ...)
 {
 	va_list ap;
@@ -166,7 +171,8 @@ has_sim_settings(const struct config_backend *b)
 	bool differs;
 
 	config_defaults(SECTION_SIM, &plain);
-	differs = config_section_hash(SECTION_SIM, b, 0) != config_section_hash(SECTION_SIM, &plain, 0);
+	differs = config_section_hash(SECTION_SIM, b, 0) !=
+		  config_section_hash(SECTION_SIM, &plain, 0);
 	config_section_fini(SECTION_SIM, &plain);
 	return differs;
 }
@@ -180,8 +186,8 @@ check_backend(struct check *k, size_t at)
 	(void)path_of(&path, "backends[%zu].name", at);
 	for (size_t i = 0; i < at; i++)
 		if (same(b->name, k->config->backends[i].name))
-			check_fault(k, path.text, "duplicate name `%s`, already used by backends[%zu]",
-				b->name, i);
+			check_fault(k, path.text,
+				"duplicate name `%s`, already used by backends[%zu]", b->name, i);
 	(void)path_of(&path, "backends[%zu].url", at);
 	if (kind_wants_url(b->kind) && b->url == NULL)
 		check_fault(k, path.text, "is required for this kind");
@@ -190,7 +196,8 @@ check_backend(struct check *k, size_t at)
 	for (size_t i = 0; i < k->config->listen_len; i++)
 		if (config_is_own_address(&k->config->listen[i], b->url))
 			check_fault(k, path.text,
-				"is shunt's own address (listen %s); requests would go round in circles",
+				"is shunt's own address (listen %s); requests would go round in "
+				"circles",
 				k->config->listen[i].text);
 	if (b->kind != BACKEND_SIM && has_sim_settings(b))
 		check_fault(k, path_of(&path, "backends[%zu].sim", at), "is for kind sim only");
@@ -223,8 +230,8 @@ check_model(struct check *k, size_t at)
 	(void)path_of(&path, "models[%zu].name", at);
 	for (size_t i = 0; i < at; i++)
 		if (same(m->name, k->config->models[i].name))
-			check_fault(k, path.text, "duplicate name `%.60s`, already used by models[%zu]",
-				m->name, i);
+			check_fault(k, path.text,
+				"duplicate name `%.60s`, already used by models[%zu]", m->name, i);
 	if (same(m->name, "*"))
 		check_fault(k, path.text, "`*` stands for all models");
 	if (m->name != NULL && strncmp(m->name, "router-", 7) == 0)
@@ -244,12 +251,12 @@ check_route_name(struct check *k, size_t at)
 	(void)path_of(&path, "routes[%zu].name", at);
 	for (size_t i = 0; i < at; i++)
 		if (same(name, c->routes[i].name))
-			check_fault(k, path.text, "duplicate name `%s`, already used by routes[%zu]",
-				name, i);
+			check_fault(k, path.text,
+				"duplicate name `%s`, already used by routes[%zu]", name, i);
 	for (size_t i = 0; i < c->models_len; i++)
 		if (same(name, c->models[i].name))
-			check_fault(k, path.text, "duplicate name `%s`, already used by models[%zu]",
-				name, i);
+			check_fault(k, path.text,
+				"duplicate name `%s`, already used by models[%zu]", name, i);
 	if (name != NULL && strncmp(name, "router-", 7) == 0)
 		check_fault(k, path.text, "router-... is read as router-SCORER-THRESHOLD");
 }
@@ -276,7 +283,8 @@ check_route(struct check *k, size_t at)
 		check_dangling(k, path.text, "model", r->default_model, &k->models);
 	(void)path_of(&path, "routes[%zu].scorer", at);
 	if (r->scorer != NULL && strcmp(r->scorer, "heuristic") != 0)
-		check_fault(k, path.text, "`%s` is not known; this version has heuristic only", r->scorer);
+		check_fault(k, path.text, "`%s` is not known; this version has heuristic only",
+			r->scorer);
 }
 
 /* `*` stands at the end of a word, after at least one character. */
@@ -333,8 +341,8 @@ check_listen(struct check *k)
 
 			if (same(a->path, b->path) ||
 				(same(a->host, b->host) && a->port == b->port && a->port != 0))
-				check_fault(k, path_of(&path, "listen[%zu]", i), "%s is there twice",
-					a->text);
+				check_fault(k, path_of(&path, "listen[%zu]", i),
+					"%s is there twice", a->text);
 		}
 }
 
@@ -352,7 +360,8 @@ check_top(struct check *k)
 		check_fault(k, "restart.delay_max_ms", "is less than restart.delay_ms");
 	if (c->backends_len == 0 && (root == 0 || k->tree->nodes[root].type == TREE_MAP))
 		check_fault(k, "backends",
-			"there are none, so nothing could answer; add one, or `discover_local: yes`");
+			"there are none, so nothing could answer; add one, or `discover_local: "
+			"yes`");
 }
 
 void

@@ -105,8 +105,8 @@ static uint64_t
 hash_text(uint64_t hash, const char *text)
 {
 	/* No text is not the empty text. */
-	return text == NULL ? config_hash_bytes(hash, "\xff\xff", 2) :
-			      config_hash_bytes(hash, text, strlen(text));
+	return text == NULL ? config_hash_bytes(hash, "\xff\xff", 2)
+			    : config_hash_bytes(hash, text, strlen(text));
 }
 
 static size_t
@@ -135,8 +135,8 @@ hash_list(uint64_t hash, const struct config_key *key, const void *owner)
 		if (config_key_store(key) == STORE_TEXTS)
 			hash = hash_text(hash, ((char **)(void *)array)[i]);
 		else if (config_key_store(key) == STORE_ROWS)
-			hash = config_section_hash(key->child,
-				array + i * config_section_row(key->child)->size, hash);
+			hash = config_section_hash(
+				key->child, array + i * config_section_row(key->child)->size, hash);
 		else
 			hash = hash_text(hash, ((struct config_listen *)(void *)array)[i].text);
 	}

@@ -87,7 +87,8 @@ imply_backend(struct config_backend *b)
 
 	CHECK(local_servers[b->kind].kind == b->kind);
 	if (b->url == NULL && local_servers[b->kind].port != 0) {
-		(void)snprintf(url, sizeof(url), "http://127.0.0.1:%u", local_servers[b->kind].port);
+		(void)snprintf(
+			url, sizeof(url), "http://127.0.0.1:%u", local_servers[b->kind].port);
 		b->url = config_copy(url);
 	}
 	for (len = b->url == NULL ? 0 : strlen(b->url); len > 0 && b->url[len - 1] == '/'; len--)
@@ -212,7 +213,7 @@ config_imply_rows(struct config *c)
 		struct config_backend *b = &c->backends[i];
 
 		b->discover = b->discover_said == TRI_YES ||
-			(b->discover_said == TRI_UNKNOWN && !backend_has_model(c, b));
+			      (b->discover_said == TRI_UNKNOWN && !backend_has_model(c, b));
 	}
 	if (c->routes_len == 0)
 		imply_route(c);

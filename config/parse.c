@@ -20,6 +20,8 @@ struct parse {
 	struct buf where; /* path of the section being read: "", "limits", "models[0]", ... */
 };
 
+static void parse_fault(struct parse *p, unsigned line, const char *key, const char *fmt, ...)
+	PRINTF(4, 5);
 static void parse_section(struct parse *p, enum config_section section, void *owner, unsigned map);
 
 void *
@@ -49,7 +51,7 @@ list_grow(const struct config_key *key, void *owner, size_t size)
 }
 
 /* A fault that starts with the key's full name: "limits.body_bytes: ...". */
-static void PRINTF(4, 5)
+static void
 parse_fault(struct parse *p, unsigned line, const char *key, const char *fmt, ...)
 {
 	char text[CONFIG_WHY_MAX];
@@ -107,15 +109,16 @@ static bool
 node_is_null(const struct tree_node *node)
 {
 	return node->type == TREE_SCALAR && node->plain &&
-		(node->len == 0 || strcmp(node->text, "~") == 0 || strcmp(node->text, "null") == 0);
+	       (node->len == 0 || strcmp(node->text, "~") == 0 || strcmp(node->text, "null") == 0);
 }
 
 /* Values that change their type when quoted: booleans and bare numbers ("30s" may be quoted). */
 static bool
 is_unquoted(enum config_store store, const struct tree_node *node)
 {
-	return store == STORE_BOOL || (store != STORE_TEXT && store != STORE_ENUM &&
-					      node->text[strspn(node->text, "-.0123456789")] == '\0');
+	return store == STORE_BOOL ||
+	       (store != STORE_TEXT && store != STORE_ENUM &&
+		       node->text[strspn(node->text, "-.0123456789")] == '\0');
 }
 
 static void
@@ -154,8 +157,8 @@ parse_entry(struct parse *p, const struct config_key *key, void *owner, unsigned
 	} else if (config_value_check_text(key->type, node->text, why)) {
 		*(char **)list_grow(key, owner, sizeof(char *)) = config_copy(node->text);
 	} else {
-		parse_fault(p, node->line, key->name, "an entry %s%s", why[0] == '`' ? ": " : "",
-			why);
+		parse_fault(
+			p, node->line, key->name, "an entry %s%s", why[0] == '`' ? ": " : "", why);
 	}
 }
 
@@ -195,7 +198,8 @@ parse_list(struct parse *p, const struct config_key *key, void *owner, unsigned 
 	config_key_fini(key, owner);
 	for (unsigned i = nodes[index].first; i != 0; i = nodes[i].next, at++) {
 		if (at >= (size_t)key->max) {
-			parse_fault(p, nodes[i].line, key->name, "at most %zu entries", (size_t)key->max);
+			parse_fault(p, nodes[i].line, key->name, "at most %zu entries",
+				(size_t)key->max);
 			return;
 		}
 		if (key->type == CONFIG_TYPE_ROWS)
@@ -239,8 +243,8 @@ parse_unknown(struct parse *p, enum config_section section, const struct tree_no
 
 /* One member of a map. seen[i] is the line on which key i of the section stood; 0: not yet. */
 static void
-parse_member(struct parse *p, enum config_section section, void *owner, unsigned index,
-	unsigned *seen)
+parse_member(
+	struct parse *p, enum config_section section, void *owner, unsigned index, unsigned *seen)
 {
 	const struct tree_node *node = &p->tree->nodes[index];
 	const struct tree_node *name = &p->tree->nodes[node->key];
@@ -258,7 +262,8 @@ parse_member(struct parse *p, enum config_section section, void *owner, unsigned
 	}
 	seen[at] = name->line;
 	if (node_is_null(node))
-		parse_fault(p, name->line, key->name, "has no value; leave the key out for its default");
+		parse_fault(p, name->line, key->name,
+			"has no value; leave the key out for its default");
 	else if (key->type == CONFIG_TYPE_MAP)
 		parse_map(p, key, owner, index);
 	else if (key->len_offset != SIZE_MAX)
@@ -290,7 +295,8 @@ config_read(struct config *c, const struct tree *t, struct config_faults *faults
 	if (t->root == 0)
 		return;
 	if (t->nodes[t->root].type != TREE_MAP)
-		config_fault(faults, t->nodes[t->root].line, "the file must be a map (key: value), not %s",
+		config_fault(faults, t->nodes[t->root].line,
+			"the file must be a map (key: value), not %s",
 			node_what(&t->nodes[t->root]));
 	else
 		parse_section(&p, SECTION_TOP, c, t->root);

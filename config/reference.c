@@ -194,8 +194,10 @@ config_reference(struct buf *out, enum config_doc doc)
 			"Generated from `config/key_list.h`; do not edit. To update it: "
 			"`build/config/config-reference markdown > docs/config.md`.\n\n"
 			"The file is YAML without anchors, aliases and tags, of at most 512 KiB. "
-			"`shuntd --check -c FILE` or `shunt check FILE` says what is wrong with it, "
-			"line by line. Nothing is required but one backend, or `discover_local: yes`.\n");
+			"`shuntd --check -c FILE` or `shunt check FILE` says what is wrong with "
+			"it, "
+			"line by line. Nothing is required but one backend, or `discover_local: "
+			"yes`.\n");
 	for (enum config_section s = 0; s < SECTION_NONE; s++) {
 		size_t len;
 		const struct config_key *keys = config_keys(s, &len);

@@ -44,7 +44,8 @@ check_model(const char *text, char why[CONFIG_WHY_MAX])
 			continue;
 		(void)snprintf(why, CONFIG_WHY_MAX,
 			"`%.64s` is no model name: printable ASCII without spaces, quotes, commas "
-			"and backslashes", text);
+			"and backslashes",
+			text);
 		return false;
 	}
 	return true;
@@ -160,7 +161,8 @@ listen_unix(struct config_listen *l, const char *text, char why[CONFIG_WHY_MAX])
 	char *end;
 
 	if (text[0] != '/')
-		return refuse(why, "a Unix socket needs an absolute path: unix:/run/shunt/api.sock");
+		return refuse(
+			why, "a Unix socket needs an absolute path: unix:/run/shunt/api.sock");
 	if (len > 107)
 		return refuse(why, "the Unix socket's path is longer than 107 bytes");
 	l->mode = 0600;
@@ -185,7 +187,8 @@ listen_tcp(struct config_listen *l, const char *text, char why[CONFIG_WHY_MAX])
 	bool v6 = text[0] == '[';
 
 	if (colon == NULL || !check_port(colon + 1, 0, &l->port))
-		return refuse(why, "must be IP:PORT, [IPv6]:PORT or unix:PATH, with a port of 0 to 65535");
+		return refuse(why,
+			"must be IP:PORT, [IPv6]:PORT or unix:PATH, with a port of 0 to 65535");
 	(void)snprintf(host, sizeof(host), "%.*s", (int)(colon - text), text);
 	if (strcmp(host, "*") == 0)
 		(void)snprintf(host, sizeof(host), "0.0.0.0");
@@ -197,8 +200,9 @@ listen_tcp(struct config_listen *l, const char *text, char why[CONFIG_WHY_MAX])
 	} else
 		v6 = false;
 	if (inet_pton(v6 ? AF_INET6 : AF_INET, host, address) != 1)
-		return refuse(why, "needs an IP address (names are not looked up): 127.0.0.1:8787 for "
-				   "this machine only, 0.0.0.0:8787 for all");
+		return refuse(why,
+			"needs an IP address (names are not looked up): 127.0.0.1:8787 for "
+			"this machine only, 0.0.0.0:8787 for all");
 	l->host = config_copy(host);
 	return true;
 }
@@ -210,8 +214,8 @@ config_listen_parse(struct config_listen *out, const char *text, char why[CONFIG
 	bool good;
 
 	good = check_printable(text, why) &&
-		(strncmp(text, "unix:", 5) == 0 ? listen_unix(&l, text + 5, why) :
-						  listen_tcp(&l, text, why));
+	       (strncmp(text, "unix:", 5) == 0 ? listen_unix(&l, text + 5, why)
+					       : listen_tcp(&l, text, why));
 	if (!good) {
 		config_listen_fini(&l);
 		return false;

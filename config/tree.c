@@ -13,7 +13,7 @@
 struct open_node {
 	unsigned node;
 	unsigned last; /* its last child; 0: none */
-	unsigned key;  /* in a map: the key that waits for its value; 0: none */
+	unsigned key; /* in a map: the key that waits for its value; 0: none */
 };
 
 struct reader {
@@ -115,23 +115,27 @@ reader_scalar(struct reader *r, const yaml_event_t *event, unsigned line)
 static const char *
 event_forbidden(const yaml_event_t *e)
 {
-	static const char anchor[] = "anchors and aliases (&name, *name) are not supported: write the "
-				     "value out, and put texts that begin with & or * in quotes";
-	static const char tag[] = "tags (!name) are not supported: put texts that begin with ! in quotes";
+	static const char anchor[] =
+		"anchors and aliases (&name, *name) are not supported: write the "
+		"value out, and put texts that begin with & or * in quotes";
+	static const char tag[] =
+		"tags (!name) are not supported: put texts that begin with ! in quotes";
 
 	switch (e->type) {
 	case YAML_ALIAS_EVENT:
 		return anchor;
 	case YAML_SCALAR_EVENT:
-		return e->data.scalar.anchor != NULL ? anchor : e->data.scalar.tag != NULL ? tag : NULL;
+		return e->data.scalar.anchor != NULL ? anchor
+		       : e->data.scalar.tag != NULL  ? tag
+						     : NULL;
 	case YAML_SEQUENCE_START_EVENT:
-		return e->data.sequence_start.anchor != NULL ? anchor :
-			e->data.sequence_start.tag != NULL   ? tag :
-							       NULL;
+		return e->data.sequence_start.anchor != NULL ? anchor
+		       : e->data.sequence_start.tag != NULL  ? tag
+							     : NULL;
 	case YAML_MAPPING_START_EVENT:
-		return e->data.mapping_start.anchor != NULL ? anchor :
-			e->data.mapping_start.tag != NULL   ? tag :
-							      NULL;
+		return e->data.mapping_start.anchor != NULL ? anchor
+		       : e->data.mapping_start.tag != NULL  ? tag
+							    : NULL;
 	default:
 		return NULL;
 	}
@@ -181,11 +185,10 @@ reader_syntax(struct reader *r, const yaml_parser_t *parser)
 	if (parser->error == YAML_READER_ERROR)
 		line = (unsigned)parser->mark.line + 1;
 	config_fault(r->faults, line, "not valid YAML: %s%s%s%s", problem,
-		parser->context != NULL ? ", " : "",
-		parser->context != NULL ? parser->context : "",
-		strstr(problem, "cannot start any token") != NULL ?
-			" (indent with spaces, not tabs; quote texts that begin with @, ` or %)" :
-			"");
+		parser->context != NULL ? ", " : "", parser->context != NULL ? parser->context : "",
+		strstr(problem, "cannot start any token") != NULL
+			? " (indent with spaces, not tabs; quote texts that begin with @, ` or %)"
+			: "");
 	r->failed = true;
 }
 

@@ -23,12 +23,15 @@ CONFIG_TYPE(LOG_FORMAT, ENUM, "format", "text or json")
 CONFIG_TYPE(TEXT, TEXT, "text", "any text of at most 255 bytes")
 CONFIG_TYPE(NAME, TEXT, "name",
 	"letters, digits, `.`, `_` and `-`; starts with a letter or digit; at most 63")
-CONFIG_TYPE(MODEL, TEXT, "model name", "printable, without spaces, quotes and commas; at most 255 bytes")
-CONFIG_TYPE(PATH, TEXT, "path", "a file or folder; a relative one starts at the config file's folder")
+CONFIG_TYPE(MODEL, TEXT, "model name",
+	"printable, without spaces, quotes and commas; at most 255 bytes")
+CONFIG_TYPE(PATH, TEXT, "path",
+	"a file or folder; a relative one starts at the config file's folder")
 CONFIG_TYPE(URL, TEXT, "URL", "http:// or https://, without user, password, query and fragment")
 CONFIG_TYPE(TEXTS, TEXTS, "list of text", "a list of texts")
 CONFIG_TYPE(NAMES, TEXTS, "list of names", "a list of names")
 CONFIG_TYPE(MODELS, TEXTS, "list of model names", "a list of model names")
-CONFIG_TYPE(LISTEN, LISTEN, "list of addresses", "`IP:PORT`, `[IPv6]:PORT`, `unix:PATH` or `unix:PATH,mode=0660`")
+CONFIG_TYPE(LISTEN, LISTEN, "list of addresses",
+	"`IP:PORT`, `[IPv6]:PORT`, `unix:PATH` or `unix:PATH,mode=0660`")
 CONFIG_TYPE(ROWS, ROWS, "list", "a list of maps, keys below")
 CONFIG_TYPE(MAP, MAP, "map", "a map, keys below")

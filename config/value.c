@@ -20,8 +20,8 @@ struct unit {
 /* Largest first, as config_value_print wants them; decimal ones are only read. */
 static const struct unit size_units[] = {{"GiB", 1073741824}, {"MiB", 1048576}, {"KiB", 1024},
 	{"B", 1}, {"GB", 1e9}, {"MB", 1e6}, {"kB", 1e3}, {"KB", 1e3}, {NULL, 0}};
-static const struct unit time_units[] = {{"h", 3600000}, {"m", 60000}, {"s", 1000}, {"ms", 1},
-	{NULL, 0}};
+static const struct unit time_units[] = {
+	{"h", 3600000}, {"m", 60000}, {"s", 1000}, {"ms", 1}, {NULL, 0}};
 static const struct unit no_units[] = {{NULL, 0}};
 
 static const struct unit *
@@ -161,8 +161,8 @@ choice_set(void *field, const struct config_key *key, const char *text, char why
 }
 
 bool
-config_value_set(void *field, const struct config_key *key, const char *text,
-	char why[CONFIG_WHY_MAX])
+config_value_set(
+	void *field, const struct config_key *key, const char *text, char why[CONFIG_WHY_MAX])
 {
 	char *copy;
 

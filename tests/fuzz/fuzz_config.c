@@ -17,8 +17,7 @@ fuzz_use(const struct config *c)
 	CHECK(c->run_dir != NULL && strlen(c->run_dir) <= CONFIG_RUN_DIR_MAX);
 	for (size_t i = 0; i < c->backends_len; i++) {
 		CHECK(config_backend(c, c->backends[i].name) == &c->backends[i]);
-		CHECK(config_hash_backend(&c->backends[i]) ==
-			config_hash_backend(&c->backends[i]));
+		CHECK(config_hash_backend(&c->backends[i]) == config_hash_backend(&c->backends[i]));
 	}
 	for (size_t i = 0; i < c->models_len; i++) {
 		CHECK(config_model(c, c->models[i].name) == &c->models[i]);

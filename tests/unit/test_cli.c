@@ -141,7 +141,8 @@ Test(cli, check_prints_each_fault_with_file_and_line)
 	r = RUN("check", path);
 	buf_addf(&want,
 		"%s:2: gateways: 0 is out of range: allowed is 1 to 16\n"
-		"%s:3: unknown key `routse` in the top level; did you mean `routes`?\n", path, path);
+		"%s:3: unknown key `routse` in the top level; did you mean `routes`?\n",
+		path, path);
 	cr_expect_eq(r.code, CLI_BAD_NEWS);
 	cr_expect_str_eq(r.out, buf_str(&want));
 	(void)unlink(path);
@@ -210,10 +211,12 @@ expect_all_in(const char *file)
 	it = json_iter(json_get(v, "commands"));
 	while (json_next_item(&it, &command)) {
 		cr_assert(json_copy_text(name, sizeof(name), json_get(command, "name")));
-		cr_expect_not_null(strstr(buf_str(&text), name), "%s lacks the command %s", file, name);
+		cr_expect_not_null(
+			strstr(buf_str(&text), name), "%s lacks the command %s", file, name);
 	}
 	for (size_t i = 0; i < ARRAY_LEN(options); i++)
-		cr_expect_not_null(strstr(buf_str(&text), options[i]), "%s lacks --%s", file, options[i]);
+		cr_expect_not_null(
+			strstr(buf_str(&text), options[i]), "%s lacks --%s", file, options[i]);
 }
 
 Test(cli, the_man_page_tells_every_command_and_option)

@@ -58,8 +58,8 @@ stand_in_main(void *arg)
 	if (fd < 0)
 		return NULL;
 	stand_in_read(s, fd);
-	buf_addf(&answer, "HTTP/1.1 %s\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n%s", s->status,
-		strlen(s->body), s->body);
+	buf_addf(&answer, "HTTP/1.1 %s\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n%s",
+		s->status, strlen(s->body), s->body);
 	if (send(fd, answer.data, answer.len, MSG_NOSIGNAL) < 0)
 		s->status = "not sent";
 	(void)close(fd);
@@ -146,11 +146,15 @@ clean_environment(void)
 TestSuite(cli_daemon, .init = clean_environment, .timeout = 30);
 
 static const char status_body[] =
-	"{\"version\":\"9.9\",\"uptime_s\":93784,\"workers\":[{\"role\":\"gateway\",\"name\":\"gateway-0\","
+	"{\"version\":\"9.9\",\"uptime_s\":93784,\"workers\":[{\"role\":\"gateway\",\"name\":"
+	"\"gateway-0\","
 	"\"slot\":0,\"pid\":4242,\"generation\":1,\"state\":\"ready\",\"restarts\":7,"
-	"\"heartbeat_age_ms\":120,\"rss_kb\":9000,\"pss_kb\":4096}],\"backends\":[{\"name\":\"gpu1\","
-	"\"kind\":\"openai\",\"state\":\"ready\",\"breaker\":\"closed\",\"in_flight\":3,\"ok\":12345,"
-	"\"failed\":2,\"ewma_ms\":812.25}],\"models\":[{\"name\":\"m\",\"health\":\"up\",\"deployments\":["
+	"\"heartbeat_age_ms\":120,\"rss_kb\":9000,\"pss_kb\":4096}],\"backends\":[{\"name\":"
+	"\"gpu1\","
+	"\"kind\":\"openai\",\"state\":\"ready\",\"breaker\":\"closed\",\"in_flight\":3,\"ok\":"
+	"12345,"
+	"\"failed\":2,\"ewma_ms\":812.25}],\"models\":[{\"name\":\"m\",\"health\":\"up\","
+	"\"deployments\":["
 	"{\"backend\":\"gpu1\",\"health\":\"up\"},{\"backend\":\"gpu2\",\"health\":\"down\"}],"
 	"\"context_tokens\":32768,\"tools\":true,\"vision\":null}]}";
 
@@ -164,9 +168,11 @@ Test(cli_daemon, status_prints_what_the_daemon_says)
 	stand_in_stop(&s);
 	cr_assert_eq(r.code, CLI_OK, "%s", r.err);
 	cr_expect_not_null(strstr(r.out, "shunt 9.9, up 1 d 2 h\n"), "%s", r.out);
-	cr_expect_not_null(strstr(r.out, "gateway-0  gateway  ready  4242         7     120 ms  4.0 MB\n"),
+	cr_expect_not_null(
+		strstr(r.out, "gateway-0  gateway  ready  4242         7     120 ms  4.0 MB\n"),
 		"%s", r.out);
-	cr_expect_not_null(strstr(r.out, "gpu1  openai  ready  closed           3  12345       2  812.2 ms\n"),
+	cr_expect_not_null(
+		strstr(r.out, "gpu1  openai  ready  closed           3  12345       2  812.2 ms\n"),
 		"%s", r.out);
 	cr_expect_not_null(strstr(r.out, "gpu1, (gpu2)"), "%s", r.out);
 	cr_expect_null(strchr(r.out, '\033'), "no colours into a file");
@@ -197,11 +203,13 @@ Test(cli_daemon, the_socket_of_a_configs_run_dir_is_found)
 	FILE *f;
 	struct run r;
 
-	stand_in_start(&s, AF_UNIX, "200 OK", "{\"object\":\"list\",\"data\":[{\"id\":\"auto\",\"owned_by\":\"shunt\"}]}");
+	stand_in_start(&s, AF_UNIX, "200 OK",
+		"{\"object\":\"list\",\"data\":[{\"id\":\"auto\",\"owned_by\":\"shunt\"}]}");
 	(void)snprintf(config, sizeof(config), "%s/c.yaml", s.folder);
 	f = fopen(config, "w");
 	cr_assert_not_null(f);
-	(void)fprintf(f, "run_dir: %s\nlisten: [\"127.0.0.1:0\"]\nbackends: [{name: b, kind: sim}]\n",
+	(void)fprintf(f,
+		"run_dir: %s\nlisten: [\"127.0.0.1:0\"]\nbackends: [{name: b, kind: sim}]\n",
 		s.folder);
 	(void)fclose(f);
 	r = RUN("models", "-c", config);
@@ -229,9 +237,12 @@ Test(cli_daemon, an_empty_list_of_models_is_bad_news)
 static const char decision_body[] =
 	"{\"route\":\"auto\",\"model\":\"small\",\"backend\":\"sim\",\"reason\":\"score 0.71\","
 	"\"phase\":\"score\",\"rule\":\"\",\"score\":0.71,\"difficulty\":0.2,\"threshold\":null,"
-	"\"terms\":{\"quality\":0.41,\"cost\":0.3},\"candidates\":[{\"model\":\"small\",\"backend\":\"sim\","
-	"\"score\":0.71,\"terms\":{\"quality\":0.41,\"cost\":0.3}}],\"dropped\":[{\"model\":\"big\","
-	"\"backend\":\"far\",\"filter\":\"down\",\"why\":\"connection refused\"}],\"decision_us\":12.5}";
+	"\"terms\":{\"quality\":0.41,\"cost\":0.3},\"candidates\":[{\"model\":\"small\","
+	"\"backend\":\"sim\","
+	"\"score\":0.71,\"terms\":{\"quality\":0.41,\"cost\":0.3}}],\"dropped\":[{\"model\":"
+	"\"big\","
+	"\"backend\":\"far\",\"filter\":\"down\",\"why\":\"connection "
+	"refused\"}],\"decision_us\":12.5}";
 
 Test(cli_daemon, route_asks_with_prompt_and_route_and_itemises)
 {
@@ -243,16 +254,19 @@ Test(cli_daemon, route_asks_with_prompt_and_route_and_itemises)
 	r = RUN("route", "--route", "cheap", "--url", s.url, "say \"hi\"");
 	cr_expect_not_null(strstr(buf_str(&s.asked), "POST /v1/route HTTP/1.1\r\n"));
 	cr_expect_not_null(strstr(buf_str(&s.asked), "Authorization: Bearer sk-test\r\n"));
-	cr_expect_not_null(strstr(buf_str(&s.asked),
-				   "{\"model\":\"cheap\",\"route\":\"cheap\",\"messages\":[{\"role\":\"user\","
-				   "\"content\":\"say \\\"hi\\\"\"}]}"),
+	cr_expect_not_null(
+		strstr(buf_str(&s.asked),
+			"{\"model\":\"cheap\",\"route\":\"cheap\",\"messages\":[{\"role\":\"user\","
+			"\"content\":\"say \\\"hi\\\"\"}]}"),
 		"%s", buf_str(&s.asked));
 	stand_in_stop(&s);
 	cr_assert_eq(r.code, CLI_OK, "%s", r.err);
 	cr_expect_not_null(strstr(r.out, "model       small\n"), "%s", r.out);
 	cr_expect_not_null(strstr(r.out, "MODEL  BACKEND  SCORE  QUALITY   COST\n"
-					 "small  sim      0.710    0.410  0.300\n"), "%s", r.out);
-	cr_expect_not_null(strstr(r.out, "big    far      down    connection refused\n"), "%s", r.out);
+					 "small  sim      0.710    0.410  0.300\n"),
+		"%s", r.out);
+	cr_expect_not_null(
+		strstr(r.out, "big    far      down    connection refused\n"), "%s", r.out);
 	cr_expect_not_null(strstr(r.out, "difficulty  0.20\n"));
 	cr_expect_null(strstr(r.out, "threshold"), "null is not printed");
 	run_fini(&r);
@@ -263,7 +277,8 @@ Test(cli_daemon, an_error_of_the_daemon_is_bad_news_in_its_words)
 	struct stand_in s;
 	struct run r;
 
-	stand_in_start(&s, AF_INET, "404 Not Found", "{\"error\":{\"message\":\"no model `x`\\u001b[2J\"}}");
+	stand_in_start(&s, AF_INET, "404 Not Found",
+		"{\"error\":{\"message\":\"no model `x`\\u001b[2J\"}}");
 	r = RUN("route", "--url", s.url, "hello");
 	stand_in_stop(&s);
 	cr_expect_eq(r.code, CLI_BAD_NEWS);
@@ -281,7 +296,8 @@ Test(cli_daemon, a_server_that_is_no_shunt_is_told)
 	r = RUN("status", "--url", s.url);
 	stand_in_stop(&s);
 	cr_expect_eq(r.code, CLI_BAD_NEWS);
-	cr_expect_str_eq(r.err, "shunt: the answer is not one of a shunt daemon (HTTP 200, no JSON)\n");
+	cr_expect_str_eq(
+		r.err, "shunt: the answer is not one of a shunt daemon (HTTP 200, no JSON)\n");
 	run_fini(&r);
 }
 
@@ -297,8 +313,8 @@ Test(cli_daemon, nothing_there_says_what_was_tried_and_how_to_start)
 	(void)setenv("SHUNT_SOCKET", "/nonexistent/shunt.sock", 1);
 	socket = RUN("models");
 	cr_expect_eq(socket.code, CLI_UNREACHABLE);
-	cr_expect_not_null(strstr(socket.err, "  unix:/nonexistent/shunt.sock: no such socket\n"), "%s",
-		socket.err);
+	cr_expect_not_null(strstr(socket.err, "  unix:/nonexistent/shunt.sock: no such socket\n"),
+		"%s", socket.err);
 	run_fini(&socket);
 }
 

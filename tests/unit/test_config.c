@@ -16,7 +16,8 @@
 
 _Static_assert((int)CONFIG_FILE_MAX == (int)CONFIG_TEXT_MAX, "the board holds every config");
 _Static_assert((int)CONFIG_NAME_MAX < (int)NAME_MAX_LEN, "names fit the board with their NUL");
-_Static_assert((int)CONFIG_MODEL_MAX < (int)MODEL_MAX_LEN, "model names fit the board with their NUL");
+_Static_assert(
+	(int)CONFIG_MODEL_MAX < (int)MODEL_MAX_LEN, "model names fit the board with their NUL");
 
 static struct config *
 parse(const char *text)
@@ -24,14 +25,15 @@ parse(const char *text)
 	struct config *c = NULL;
 	struct err e = {.code = ERR_OK};
 
-	cr_assert_eq(config_parse(&c, "/etc/shunt/f.yaml", text, strlen(text), NULL, &e), ERR_OK, "%s",
-		e.text);
+	cr_assert_eq(config_parse(&c, "/etc/shunt/f.yaml", text, strlen(text), NULL, &e), ERR_OK,
+		"%s", e.text);
 	return c;
 }
 
 Test(config, one_backend_is_enough)
 {
-	AUTO(config_free) struct config *c = parse("backends: [{name: b, url: \"http://h:1/v1/\"}]");
+	AUTO(config_free)
+	struct config *c = parse("backends: [{name: b, url: \"http://h:1/v1/\"}]");
 
 	cr_assert_eq(c->listen_len, 2);
 	cr_assert_str_eq(c->listen[0].host, "127.0.0.1");
@@ -59,8 +61,9 @@ Test(config, one_backend_is_enough)
 
 Test(config, what_a_model_does_not_say_is_not_known)
 {
-	AUTO(config_free) struct config *c = parse("backends: [{name: b, kind: sim}]\n"
-						   "models: [{name: m, deployments: [{backend: b}]}]\n");
+	AUTO(config_free)
+	struct config *c = parse("backends: [{name: b, kind: sim}]\n"
+				 "models: [{name: m, deployments: [{backend: b}]}]\n");
 	const struct config_model *m = config_model(c, "m");
 
 	cr_assert_not_null(m);
@@ -76,16 +79,19 @@ Test(config, what_a_model_does_not_say_is_not_known)
 
 Test(config, every_kind_of_value_arrives)
 {
-	AUTO(config_free) struct config *c = parse(
+	AUTO(config_free)
+	struct config *c = parse(
 		"listen: [\"[::1]:0\", \"unix:/tmp/a.sock,mode=0660\", \"*:9\"]\n"
 		"run_dir: /tmp/r\n"
 		"log: {level: debug, format: json}\n"
-		"limits: {body_bytes: 1.5MiB, idle_ms: 2m, header_ms: 1500, body_min_bytes_per_s: 0}\n"
+		"limits: {body_bytes: 1.5MiB, idle_ms: 2m, header_ms: 1500, body_min_bytes_per_s: "
+		"0}\n"
 		"auth: {keys_file: k, admin_keys_file: /a}\n"
 		"backends:\n"
 		"  - {name: b, kind: sim, standby: on, discover: true,\n"
 		"     sim: {seed: 9007199254740992, ttft_ms: 0.5s, models: [x, \"y:1\"]}}\n"
-		"routes: [{name: r, models: [x, b/z], strategy: \"cost_first\", dial: 0.25, first_byte_ms: \"3s\"}]\n"
+		"routes: [{name: r, models: [x, b/z], strategy: \"cost_first\", dial: 0.25, "
+		"first_byte_ms: \"3s\"}]\n"
 		"rules: [{name: v, priority: -3, on_image: yes, words: [\"plan*\"], model: r}]\n");
 
 	cr_assert_str_eq(c->listen[0].host, "::1");
@@ -116,9 +122,10 @@ Test(config, every_kind_of_value_arrives)
 
 Test(config, the_command_lines_socket_is_listened_on_once)
 {
-	AUTO(config_free) struct config *c = parse("run_dir: /tmp/r\n"
-						   "listen: [\"unix:/tmp/r/shunt.sock,mode=0666\"]\n"
-						   "backends: [{name: b, kind: sim}]\n");
+	AUTO(config_free)
+	struct config *c = parse("run_dir: /tmp/r\n"
+				 "listen: [\"unix:/tmp/r/shunt.sock,mode=0666\"]\n"
+				 "backends: [{name: b, kind: sim}]\n");
 
 	cr_assert_eq(c->listen_len, 1);
 	cr_assert_eq(c->listen[0].mode, 0666, "what the file says stands");
@@ -127,9 +134,10 @@ Test(config, the_command_lines_socket_is_listened_on_once)
 Test(config, local_servers_join_unless_they_are_declared)
 {
 	AUTO(config_free) struct config *all = parse("discover_local: yes\n");
-	AUTO(config_free) struct config *some = parse(
-		"discover_local: yes\nlisten: [\"0.0.0.0:8000\"]\n"
-		"backends: [{name: mine, kind: ollama, url: \"http://localhost:11434\"}]\n");
+	AUTO(config_free)
+	struct config *some =
+		parse("discover_local: yes\nlisten: [\"0.0.0.0:8000\"]\n"
+		      "backends: [{name: mine, kind: ollama, url: \"http://localhost:11434\"}]\n");
 
 	cr_assert_eq(all->backends_len, 3);
 	cr_assert_eq(config_backend(all, "ollama-local")->kind, BACKEND_OLLAMA);
@@ -180,16 +188,19 @@ Test(config, a_backends_hash_differs_with_each_of_its_values)
 Test(config, hashes_change_only_with_their_own_input)
 {
 	AUTO(config_free) struct config *a = parse("backends: [{name: b, url: \"http://h\"}]");
-	AUTO(config_free) struct config *b = parse("# moved down\n\nlog: {level: debug}\nlimits: {idle_ms: 9s}\n"
-						   "backends:\n  - url: http://h/\n    name: b\n"
-						   "  - {name: other, kind: sim}\n");
-	AUTO(config_free) struct config *other = parse("listen: [\"127.0.0.1:1\"]\n"
-						       "backends: [{name: b, url: \"http://h\"}]");
+	AUTO(config_free)
+	struct config *b = parse("# moved down\n\nlog: {level: debug}\nlimits: {idle_ms: 9s}\n"
+				 "backends:\n  - url: http://h/\n    name: b\n"
+				 "  - {name: other, kind: sim}\n");
+	AUTO(config_free)
+	struct config *other = parse("listen: [\"127.0.0.1:1\"]\n"
+				     "backends: [{name: b, url: \"http://h\"}]");
 
 	cr_assert_eq(config_hash_backend(&a->backends[0]), config_hash_backend(&b->backends[0]));
 	cr_assert_eq(config_hash_listen(a), config_hash_listen(b));
 	cr_assert_neq(config_hash_listen(a), config_hash_listen(other));
-	cr_assert_eq(config_hash_backend(&a->backends[0]), config_hash_backend(&other->backends[0]));
+	cr_assert_eq(
+		config_hash_backend(&a->backends[0]), config_hash_backend(&other->backends[0]));
 }
 
 static const char *
@@ -211,7 +222,8 @@ Test(config, shipped_examples_are_good)
 		struct err e = {.code = ERR_OK};
 
 		buf_addf(&path, "%s/config/%s.yaml", source_root(), names[i]);
-		cr_expect_eq(config_load(&c, &text, buf_str(&path), NULL, &e), ERR_OK, "%s", e.text);
+		cr_expect_eq(
+			config_load(&c, &text, buf_str(&path), NULL, &e), ERR_OK, "%s", e.text);
 	}
 }
 
@@ -256,19 +268,25 @@ Test(config, every_default_of_the_reference_reads_back_as_itself)
 {
 	/* A file that spells every default out is the file that says nothing. */
 	AUTO(config_free) struct config *empty = parse("backends: [{name: b, url: \"http://h\"}]");
-	AUTO(config_free) struct config *full = parse(
+	AUTO(config_free)
+	struct config *full = parse(
 		"listen: [\"127.0.0.1:8787\"]\ngateways: 2\ndiscover_local: no\nstart_ms: 10s\n"
 		"heartbeat_ms: 5s\ndrain_ms: 30s\nspin_us: 0\npin_cpus: no\n"
 		"log: {level: info, format: text}\n"
-		"limits: {body_bytes: 32MiB, header_bytes: 32KiB, response_bytes: 64MiB, connections: 1024,\n"
-		"  header_ms: 10s, body_ms: 60s, body_min_bytes_per_s: 1KiB, idle_ms: 75s, write_ms: 30s,\n"
+		"limits: {body_bytes: 32MiB, header_bytes: 32KiB, response_bytes: 64MiB, "
+		"connections: 1024,\n"
+		"  header_ms: 10s, body_ms: 60s, body_min_bytes_per_s: 1KiB, idle_ms: 75s, "
+		"write_ms: 30s,\n"
 		"  request_ms: 10m}\n"
 		"restart: {delay_ms: 10ms, delay_max_ms: 10s, healthy_ms: 5s}\n"
-		"backends: [{name: b, kind: openai, url: \"http://h\", tls_verify: yes, discover: unknown,\n"
-		"  standby: no, max_in_flight: 64, connect_ms: 5s, first_byte_ms: 120s, stall_ms: 60s,\n"
+		"backends: [{name: b, kind: openai, url: \"http://h\", tls_verify: yes, discover: "
+		"unknown,\n"
+		"  standby: no, max_in_flight: 64, connect_ms: 5s, first_byte_ms: 120s, stall_ms: "
+		"60s,\n"
 		"  probe_ms: 10s}]\n");
 
-	cr_assert_eq(config_hash_backend(&empty->backends[0]), config_hash_backend(&full->backends[0]));
+	cr_assert_eq(
+		config_hash_backend(&empty->backends[0]), config_hash_backend(&full->backends[0]));
 	cr_assert_eq(config_hash_listen(empty), config_hash_listen(full));
 	cr_assert_arr_eq(&empty->limits, &full->limits, sizeof(empty->limits));
 	cr_assert_arr_eq(&empty->restart, &full->restart, sizeof(empty->restart));

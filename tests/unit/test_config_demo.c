@@ -31,8 +31,13 @@ decide(struct route_decision *out, const struct config *c, const char *route, co
 {
 	struct route_deployment rows[3];
 	struct route_catalog catalog = {.config = c, .deployments = rows};
-	struct route_request r = {.model = route, .turns = {text}, .turns_len = {strlen(text)},
-		.turns_count = 1, .user_turns = 1, .prompt_bytes = strlen(text), .dial = -1};
+	struct route_request r = {.model = route,
+		.turns = {text},
+		.turns_len = {strlen(text)},
+		.turns_count = 1,
+		.user_turns = 1,
+		.prompt_bytes = strlen(text),
+		.dial = -1};
 	struct route_rules *rules = NULL;
 	struct err e = {.code = ERR_OK};
 
@@ -40,18 +45,36 @@ decide(struct route_decision *out, const struct config *c, const char *route, co
 		const struct config_model *m = &c->models[i];
 
 		rows[catalog.len++] = (struct route_deployment){.model = m->name,
-			.backend = m->deployments[0].backend, .upstream = m->deployments[0].model,
-			.declared = m, .endpoints = 1 << ROUTE_CHAT, .tools = m->tools,
-			.vision = m->vision, .json = m->json, .context_tokens = m->context_tokens,
-			.quality = m->quality, .input_usd = m->input_usd, .output_usd = m->output_usd,
-			.weight = 1, .up = true, .down_why = "", .max_in_flight = 64,
+			.backend = m->deployments[0].backend,
+			.upstream = m->deployments[0].model,
+			.declared = m,
+			.endpoints = 1 << ROUTE_CHAT,
+			.tools = m->tools,
+			.vision = m->vision,
+			.json = m->json,
+			.context_tokens = m->context_tokens,
+			.quality = m->quality,
+			.input_usd = m->input_usd,
+			.output_usd = m->output_usd,
+			.weight = 1,
+			.up = true,
+			.down_why = "",
+			.max_in_flight = 64,
 			.standby = config_backend(c, m->deployments[0].backend)->standby};
 	}
 	if (found != NULL)
 		rows[catalog.len++] = (struct route_deployment){.model = found,
-			.backend = "llamacpp-local", .upstream = found, .tools = TRI_UNKNOWN,
-			.vision = TRI_UNKNOWN, .json = TRI_UNKNOWN, .quality = -1, .input_usd = -1,
-			.output_usd = -1, .weight = 1, .up = true, .down_why = "",
+			.backend = "llamacpp-local",
+			.upstream = found,
+			.tools = TRI_UNKNOWN,
+			.vision = TRI_UNKNOWN,
+			.json = TRI_UNKNOWN,
+			.quality = -1,
+			.input_usd = -1,
+			.output_usd = -1,
+			.weight = 1,
+			.up = true,
+			.down_why = "",
 			.max_in_flight = 64};
 	route_rules_new(&rules, c);
 	cr_assert_eq(route_decide(out, &r, &catalog, rules, &e), ERR_OK, "%s: %s", text, e.text);
@@ -74,8 +97,9 @@ expect_rules(const char *const *texts, size_t len, const char *rule)
 
 Test(config_demo, orders_are_actions)
 {
-	static const char *const texts[] = {"Add milk to my shopping list", "Turn on the lamp, please",
-		"set a timer for ten minutes", "Remind me to call Anna", "Play some jazz"};
+	static const char *const texts[] = {"Add milk to my shopping list",
+		"Turn on the lamp, please", "set a timer for ten minutes", "Remind me to call Anna",
+		"Play some jazz"};
 
 	expect_rules(texts, ARRAY_LEN(texts), "action");
 }
@@ -91,7 +115,8 @@ Test(config_demo, questions_about_before_are_memory)
 
 Test(config_demo, small_talk_is_chat)
 {
-	static const char *const texts[] = {"Hi there! How are you today?", "tell me a joke", "Thanks!"};
+	static const char *const texts[] = {
+		"Hi there! How are you today?", "tell me a joke", "Thanks!"};
 
 	expect_rules(texts, ARRAY_LEN(texts), "chat");
 }
@@ -99,10 +124,10 @@ Test(config_demo, small_talk_is_chat)
 Test(config_demo, near_misses_fire_no_rule)
 {
 	static const char *const texts[] = {"How do I prevent rust on my bike?",
-		"Tell me about the asset class", "who is the president", "Plan a meeting for advice",
-		"What is the address of the embassy?", "What should I eat for breakfast?",
-		"How do I turn on word wrap in vim?", "Is the turnover off by one?",
-		"The history of this shire", "Explain playsome.js"};
+		"Tell me about the asset class", "who is the president",
+		"Plan a meeting for advice", "What is the address of the embassy?",
+		"What should I eat for breakfast?", "How do I turn on word wrap in vim?",
+		"Is the turnover off by one?", "The history of this shire", "Explain playsome.js"};
 
 	expect_rules(texts, ARRAY_LEN(texts), "");
 }
@@ -136,7 +161,8 @@ Test(config_demo, a_real_server_wins_in_every_route)
 	struct route_decision d;
 
 	for (size_t i = 0; i < c->routes_len; i++) {
-		decide(&d, c, c->routes[i].name, "Add milk to my shopping list", "llama-3.2", &winner);
+		decide(&d, c, c->routes[i].name, "Add milk to my shopping list", "llama-3.2",
+			&winner);
 		cr_expect_str_eq(winner.backend, "llamacpp-local", "route %s took %s",
 			c->routes[i].name, winner.model);
 	}
