@@ -145,7 +145,8 @@ struct profile_row {
 };
 
 struct profile_table {
-	_Atomic uint64_t changes; /* grows when a row appears, goes, or changes health or abilities */
+	_Atomic uint64_t changes; /* grows when a row appears, goes, changes health or abilities;
+				  * at most once a second when averages moved */
 	struct profile_row rows[PROFILES_MAX];
 };
 

@@ -16,7 +16,10 @@
 #include "workers/common/worker.h"
 #include "workers/profiler/profiler.h"
 
-enum { TICK_MS = 250 };
+enum {
+	TICK_MS = 250,
+	TELL_MS = 1000 /* gateways read all rows again for moved averages no more often */
+};
 
 struct profiler {
 	struct worker *w;
@@ -24,6 +27,7 @@ struct profiler {
 	struct probes probes;
 	struct loop_timer tick;
 	uint64_t looked_ns; /* at the counters of the backends */
+	uint64_t told_ns;   /* gateways to look at the rows */
 };
 
 static struct profiler *
@@ -37,6 +41,7 @@ profiler_of(struct worker *w)
 static void
 profiler_publish(struct profiler *p)
 {
+	uint64_t now_ns = clock_ns();
 	unsigned i;
 
 	for (i = 0; i < PROFILES_MAX; i++) {
@@ -44,9 +49,13 @@ profiler_publish(struct profiler *p)
 			board_set_profile(p->w->board, i, &p->rows.row[i].info);
 		p->rows.row[i].dirty = false;
 	}
-	if (p->rows.notable)
-		board_profiles_changed(p->w->board);
-	p->rows.notable = false;
+	if (p->rows.moved && now_ns - p->told_ns >= clock_ms_to_ns(TELL_MS))
+		p->rows.notable = true;
+	if (!p->rows.notable)
+		return;
+	board_profiles_changed(p->w->board);
+	p->rows.notable = p->rows.moved = false;
+	p->told_ns = now_ns;
 }
 
 /* A probe or a worker changed the health of all that a backend serves: say so once. */

@@ -59,6 +59,7 @@ struct row {
 struct rows {
 	struct row row[PROFILES_MAX];
 	bool notable; /* gateways must look: a row came, went, changed health or abilities */
+	bool moved;   /* gateways should look soon: an average moved */
 };
 
 /* A model as a probe found it; name NUL-terminated. Abilities are enum tri. */

@@ -223,7 +223,8 @@ rows_sample(struct rows *rows, const char *backend, int slot, const struct deplo
 	row->last = now;
 	if (look == ROWS_BASELINE)
 		return NULL;
-	row->dirty |= average_update(&row->info, &delta, elapsed_ns);
+	if (average_update(&row->info, &delta, elapsed_ns))
+		row->dirty = rows->moved = true;
 	event = health_of_calls(&now, &delta);
 	if (event == HEALTH_EVENTS)
 		return NULL;
