@@ -9,12 +9,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
 #include "supervisor/notify.h"
+
+enum { NOTIFY_WAIT_S = 1 }; /* a message such as READY=1 is worth that, a dead manager no more */
 
 struct notify {
 	int fd; /* -1: nobody listens */
@@ -30,12 +33,12 @@ notify_send(struct notify *n, const char *text)
 {
 	if (n->fd < 0)
 		return;
-	if (sendto(n->fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT,
-		    (const struct sockaddr *)&n->addr, n->addr_len) >= 0)
-		return;
-	if (errno == EAGAIN) /* the manager is busy; status and watchdog are sent again */
+	if (sendto(n->fd, text, strlen(text), MSG_NOSIGNAL, (const struct sockaddr *)&n->addr,
+		    n->addr_len) >= 0)
 		return;
 	log_warn("notify_failed", "errno=%d text=\"%s\"", errno, strerror(errno));
+	if (errno == EAGAIN) /* the manager did not read for NOTIFY_WAIT_S; maybe the next time */
+		return;
 	(void)close(n->fd);
 	n->fd = -1;
 }
@@ -44,6 +47,7 @@ notify_send(struct notify *n, const char *text)
 static void
 notify_open_socket(struct notify *n, const char *name)
 {
+	const struct timeval wait = {.tv_sec = NOTIFY_WAIT_S};
 	size_t len = strlen(name);
 
 	if ((name[0] != '/' && name[0] != '@') || len < 2 || len >= sizeof(n->addr.sun_path)) {
@@ -56,7 +60,7 @@ notify_open_socket(struct notify *n, const char *name)
 		n->addr.sun_path[0] = '\0';
 	n->addr_len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len);
 	n->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (n->fd < 0)
+	if (n->fd < 0 || setsockopt(n->fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof(wait)) < 0)
 		log_warn("notify_failed", "errno=%d text=\"%s\"", errno, strerror(errno));
 }
 

@@ -60,7 +60,9 @@ reload_run(struct supervisor *s)
 
 	if (s->phase != PHASE_RUNNING)
 		return;
-	notify_reloading(s->notify);
+	/* Before the first READY=1 the manager waits for the start, not for a reload. */
+	if (s->announced)
+		notify_reloading(s->notify);
 	if (reload_try(s, &faults, &e) == ERR_OK) {
 		log_open("shuntd", s->config->log_level, s->config->log_format);
 		listen_log(s->listen);
@@ -71,5 +73,6 @@ reload_run(struct supervisor *s)
 	} else {
 		log_error("reload_refused", "file=%s text=\"%s\"", s->config_path, e.text);
 	}
-	notify_ready(s->notify);
+	if (s->announced)
+		notify_ready(s->notify);
 }

@@ -41,7 +41,9 @@ static void
 seat_close(int *fd)
 {
 	if (*fd >= 0)
-		(void)close(*fd); /* which also takes it out of epoll: nobody else has it */
+		/* Also takes it out of epoll, at the latest when a child on its way to exec, which
+		 * has a copy, gets there; what epoll says of it until then is ignored. */
+		(void)close(*fd);
 	*fd = -1;
 }
 

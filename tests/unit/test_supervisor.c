@@ -444,6 +444,33 @@ Test(supervisor, reload_replaces_a_changed_worker_before_the_old_one_goes)
 	cr_assert_eq(count_lines("worker_started", "role=gateway"), 2);
 }
 
+/* 64 backends and their 64 successors do not fit into the 128 slots beside the others. */
+Test(supervisor, more_replacements_than_free_slots_come_one_after_the_other)
+{
+	AUTO(buf_fini) struct buf more = BUF_INIT;
+
+	for (unsigned seed = 1; seed <= 2; seed++) {
+		buf_clear(&more);
+		buf_add_str(&more, "gateways: 1\nbackends:\n");
+		for (unsigned i = 0; i < 64; i++)
+			buf_addf(&more, "  - {name: b%u, kind: sim, sim: {seed: %u}}\n", i, seed);
+		write_file("shunt.yaml",
+			"listen: [" ANY_PORT "]\nrun_dir: %s/run\nstart_ms: 20s\n%s", folder,
+			buf_str(&more));
+		if (seed == 1)
+			start_daemon(-1);
+		else
+			cr_assert_eq(kill(daemon_pid, SIGHUP), 0);
+		for (unsigned i = 0; i < (seed == 1 ? 67 : 64); i++)
+			(void)wait_line("ready ", "", "");
+	}
+	stop_daemon();
+	cr_assert_gt(count_lines("worker_unplaced", "no slot is free"), 0);
+	cr_assert_eq(count_lines("worker_ready", "role=backend"), 128);
+	cr_assert_eq(count_lines("worker_ended", "role=backend"), 128);
+	cr_assert_eq(count_lines("worker_started", "role=gateway"), 1);
+}
+
 Test(supervisor, an_old_worker_stays_while_its_successor_can_not_start)
 {
 	start_daemon(-1);
