@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <unistd.h>
 
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
@@ -21,7 +22,8 @@ enum {
 	IDLE_MAX = 128,		    /* handles kept for the next call */
 	CONNECTIONS_KEPT = 512,	    /* open ones kept for the next call */
 	FLAT_MAX = 64 * 1024,	    /* bodies up to this go out in one piece with the head */
-	LINGER_MS = 500
+	LINGER_MS = 500,
+	SOCKET_BATCH = 64
 };
 
 /* The request's fixed headers; calls that run keep the ones they began with. */
@@ -43,14 +45,11 @@ struct http {
 	struct http_call *idle;
 	unsigned idle_len;
 	struct http_call *busy;
+	int epoll_fd; /* curl's sockets; the loop watches this one */
+	struct loop_fd epoll;
 	int running;
 	loop_timer_fn *batch_fn;
 	void *batch_arg;
-};
-
-struct http_socket {
-	struct http *http;
-	struct loop_fd fd;
 };
 
 struct http_call {
@@ -220,43 +219,31 @@ http_on_prereq(void *arg, char *ip, char *local_ip, int port, int local_port)
 	return CURL_PREREQFUNC_OK;
 }
 
-static void http_on_fd(void *arg, uint32_t events);
-
+/*
+ * curl's sockets lie in an epoll of their own: curl closes sockets that never connected without
+ * telling, and may use their number again at once, so what is known here can be stale either way.
+ */
 static int
 http_on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
 {
 	struct http *h = arg;
-	struct http_socket *s = socket_arg;
-	struct err e;
-	uint32_t events = 0;
+	struct epoll_event ev = {.data = {.fd = fd}};
 
 	(void)easy;
+	(void)socket_arg;
 	if (what == CURL_POLL_REMOVE) {
-		if (s != NULL)
-			loop_remove(h->loop, &s->fd);
-		free(s);
-		(void)curl_multi_assign(h->multi, fd, NULL);
+		(void)epoll_ctl(h->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
 		return 0;
 	}
 	if (what & CURL_POLL_IN)
-		events |= EPOLLIN;
+		ev.events |= EPOLLIN;
 	if (what & CURL_POLL_OUT)
-		events |= EPOLLOUT;
-	if (s != NULL) {
-		loop_change(h->loop, &s->fd, events);
+		ev.events |= EPOLLOUT;
+	if (epoll_ctl(h->epoll_fd, EPOLL_CTL_MOD, fd, &ev) == 0 ||
+		(errno == ENOENT && epoll_ctl(h->epoll_fd, EPOLL_CTL_ADD, fd, &ev) == 0))
 		return 0;
-	}
-	s = calloc(1, sizeof(*s));
-	CHECK(s != NULL);
-	*s = (struct http_socket){.http = h,
-		.fd = {.fn = http_on_fd, .arg = s, .fd = fd, .events = events}};
-	if (loop_add(h->loop, &s->fd, &e) != ERR_OK) {
-		log_warn("upstream_socket", "text=\"%s\"", e.text);
-		free(s);
-		return -1;
-	}
-	(void)curl_multi_assign(h->multi, fd, s);
-	return 0;
+	log_warn("upstream_socket", "text=\"%s\"", strerror(errno));
+	return -1;
 }
 
 static int
@@ -402,12 +389,10 @@ http_batch_done(struct http *h)
 		h->batch_fn(h->batch_arg);
 }
 
-static void
-http_on_fd(void *arg, uint32_t events)
+static int
+http_select_mask(uint32_t events)
 {
-	struct http_socket *s = arg;
-	struct http *h = s->http;
-	int running, mask = 0;
+	int mask = 0;
 
 	if (events & (EPOLLIN | EPOLLHUP))
 		mask |= CURL_CSELECT_IN;
@@ -415,7 +400,21 @@ http_on_fd(void *arg, uint32_t events)
 		mask |= CURL_CSELECT_OUT;
 	if (events & EPOLLERR)
 		mask |= CURL_CSELECT_ERR;
-	(void)curl_multi_socket_action(h->multi, s->fd.fd, mask, &running); /* may free s */
+	return mask;
+}
+
+static void
+http_on_sockets(void *arg, uint32_t loop_events)
+{
+	struct http *h = arg;
+	struct epoll_event events[SOCKET_BATCH];
+	int n, running;
+
+	(void)loop_events;
+	n = epoll_wait(h->epoll_fd, events, SOCKET_BATCH, 0);
+	for (int i = 0; i < n; i++) /* one that went meanwhile is unknown to curl: ignored */
+		(void)curl_multi_socket_action(h->multi, events[i].data.fd,
+			http_select_mask(events[i].events), &running);
 	http_batch_done(h);
 }
 
@@ -445,6 +444,17 @@ http_on_linger(void *arg)
 
 /* ---- set up ---- */
 
+static enum err_code
+http_open_epoll(struct http *h, struct err *e)
+{
+	h->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (h->epoll_fd < 0)
+		return err_set(e, ERR_SYS, "epoll_create1: %s", strerror(errno));
+	h->epoll = (struct loop_fd){
+		.fn = http_on_sockets, .arg = h, .fd = h->epoll_fd, .events = EPOLLIN};
+	return loop_add(h->loop, &h->epoll, e);
+}
+
 MUST enum err_code
 http_new(struct http **out, struct loop *loop, const struct http_options *o, struct err *e)
 {
@@ -458,6 +468,10 @@ http_new(struct http **out, struct loop *loop, const struct http_options *o, str
 	h->timer = (struct loop_timer){.fn = http_on_loop_timer, .arg = h};
 	h->multi = curl_multi_init();
 	CHECK(h->multi != NULL);
+	if (http_open_epoll(h, e) != ERR_OK) {
+		http_free(&h);
+		return e->code;
+	}
 	(void)curl_multi_setopt(h->multi, CURLMOPT_SOCKETFUNCTION, http_on_socket);
 	(void)curl_multi_setopt(h->multi, CURLMOPT_SOCKETDATA, h);
 	(void)curl_multi_setopt(h->multi, CURLMOPT_TIMERFUNCTION, http_on_timer);
@@ -514,6 +528,9 @@ http_free(struct http **h_p)
 	}
 	(void)curl_multi_cleanup(h->multi);
 	loop_timer_clear(h->loop, &h->timer);
+	loop_remove(h->loop, &h->epoll);
+	if (h->epoll_fd >= 0)
+		(void)close(h->epoll_fd);
 	headers_unref(&h->headers);
 	free(h->proxy);
 	free(h->ca_file);
