@@ -102,8 +102,8 @@ profiler_probe_start(struct profiler *p, struct probe *probe)
 }
 
 /* Which life of the backend's worker is ready now? */
-static void
-profiler_look_at_worker(struct profiler *p, struct probe *probe)
+static enum probe_worker
+profiler_worker_of(struct profiler *p, struct probe *probe)
 {
 	int slot = board_find_slot(p->w->board, ROLE_BACKEND, probe->backend);
 	struct slot_info info = {0};
@@ -112,7 +112,13 @@ profiler_look_at_worker(struct profiler *p, struct probe *probe)
 		board_slot(p->w->board, (unsigned)slot, &info);
 	if (slot >= 0 && info.state != SLOT_READY)
 		slot = -1;
-	switch (probe_worker_is(probe, slot, info.generation, clock_ns())) {
+	return probe_worker_is(probe, slot, info.generation, clock_ns());
+}
+
+static void
+profiler_look_at_worker(struct profiler *p, struct probe *probe)
+{
+	switch (profiler_worker_of(p, probe)) {
 	case PROBE_WORKER_NEW:
 		profiler_backend_health(p, probe->backend, HEALTH_WORKER_BACK, "");
 		break;
@@ -295,8 +301,9 @@ profiler_take_over(struct profiler *p)
 	rows_configure(&p->rows, p->w->config);
 	probes_configure(&p->probes, p->w->config, clock_ns());
 	for (i = 0; i < SLOTS_MAX; i++) {
+		/* new to this life only: their health stays what the predecessor found */
 		if (p->probes.probe[i].backend[0] != '\0')
-			profiler_look_at_worker(p, &p->probes.probe[i]);
+			(void)profiler_worker_of(p, &p->probes.probe[i]);
 	}
 	profiler_look_at_calls(p, ROWS_BASELINE);
 	profiler_publish(p);
