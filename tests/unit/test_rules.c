@@ -163,7 +163,7 @@ Test(rules, hits_are_found_wherever_a_word_can_stand)
 	static const char *const texts[] = {
 		"set an alarm", "SET AN ALARM", "please set", "(set)", "\"set\"", "now,set it",
 		"set.", "set!", "Please\nset\tit", "\xe2\x80\x9cset\xe2\x80\x9d", "yes\xe2\x80\x94set it",
-		"let's set it", "\xe4\xbd\xa0\xe5\xa5\xbd""set", "add to my list", "add   to it",
+		"let's set it", ("\xe4\xbd\xa0\xe5\xa5\xbd" "set"), "add to my list", "add   to it",
 		"add\n\tto it", "add\xc2\xa0to it", "created a file", "creation? create!", "create",
 		"Scheduler", "schedule", "the event's time", "set theory aside and set a timer",
 	};
