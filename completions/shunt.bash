@@ -46,10 +46,10 @@ _shuntd() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}
 	COMPREPLY=()
 
-	if [[ $prev == -c ]]; then
+	if [[ $prev == -c || $prev == --config ]]; then
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 	else
-		mapfile -t COMPREPLY < <(compgen -W '-c --check --help --version' -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W '--config --check --help --version' -- "$cur")
 	fi
 }
 
