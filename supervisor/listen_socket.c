@@ -129,30 +129,39 @@ listen_tcp_bind(int fd, const struct config_listen *l, const union listen_addr *
 	return ERR_OK;
 }
 
+static enum err_code
+listen_start(int fd, const struct config_listen *l, const union listen_addr *addr, socklen_t len,
+	struct err *e)
+{
+	enum err_code code = l->path != NULL ? listen_unix_bind(fd, l, e) :
+					       listen_tcp_bind(fd, l, addr, len, e);
+
+	if (code != ERR_OK)
+		return code;
+	if (listen(fd, SOMAXCONN) < 0)
+		return err_set(e, ERR_SYS, "%s: listen: %s", l->text, strerror(errno));
+	return ERR_OK;
+}
+
 enum err_code
 listen_socket_open(int *out, const struct config_listen *l, struct err *e)
 {
-	AUTO(listen_socket_close) int fd = -1;
 	union listen_addr addr = {.any.sa_family = AF_UNIX};
+	enum err_code code;
 	socklen_t len = 0;
-	enum err_code code = ERR_OK;
+	int fd;
 
 	if (l->path == NULL && (code = listen_tcp_addr(&addr, &len, l, e)) != ERR_OK)
 		return code;
 	fd = socket(addr.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return err_set(e, ERR_SYS, "%s: socket: %s", l->text, strerror(errno));
-	if (l->path != NULL)
-		code = listen_unix_bind(fd, l, e);
+	code = listen_start(fd, l, &addr, len, e);
+	if (code == ERR_OK)
+		*out = fd;
 	else
-		code = listen_tcp_bind(fd, l, &addr, len, e);
-	if (code != ERR_OK)
-		return code;
-	if (listen(fd, SOMAXCONN) < 0)
-		return err_set(e, ERR_SYS, "%s: listen: %s", l->text, strerror(errno));
-	*out = fd;
-	fd = -1;
-	return ERR_OK;
+		(void)close(fd);
+	return code;
 }
 
 static bool
