@@ -2,10 +2,10 @@
 /*
  * route.c - the phases of a routing decision
  *
- * Names say which deployments are meant, filters drop those that can't answer, a rule or the default
- * may favour a model, scores or turns order what is left. Order of the list: standby deployments
- * after all others, a favoured model before the others, abilities known before unknown, then the
- * key (score or turn), then the config's order, replicas of one model by turns.
+ * Names say which deployments are meant, filters drop those that can't answer, a rule or the
+ * default may favour a model, scores or turns order what is left. Order of the list: standby
+ * deployments after all others, a favoured model before the others, abilities known before unknown,
+ * then the key (score or turn), then the config's order, replicas of one model by turns.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,17 +18,17 @@ enum { ENTRIES_MAX = 256 }; /* = rows of the profile table: more are not known t
 static const double THRESHOLD_DEFAULT = 0.5;
 
 static const char *const phase_names[] = {
-	[PHASE_EXPLICIT] = "explicit",
-	[PHASE_FILTER] = "filter",
-	[PHASE_RULE] = "rule",
-	[PHASE_SESSION] = "session",
-	[PHASE_SCORE] = "score",
-	[PHASE_DEFAULT] = "default",
+        [PHASE_EXPLICIT] = "explicit",
+        [PHASE_FILTER] = "filter",
+        [PHASE_RULE] = "rule",
+        [PHASE_SESSION] = "session",
+        [PHASE_SCORE] = "score",
+        [PHASE_DEFAULT] = "default",
 };
 
 static const char *const term_names[ROUTE_TERMS] = {
 #define X(symbol, name, help) [TERM_##symbol] = #name,
-	ROUTE_TERM_LIST(X)
+        ROUTE_TERM_LIST(X)
 #undef X
 };
 
@@ -134,16 +134,19 @@ route_collect(struct work *w)
 		if (f != FILTER_NONE) {
 			if (w->out->dropped_len < ROUTE_CANDIDATES_MAX) {
 				dropped = &w->out->dropped[w->out->dropped_len++];
-				*dropped = (struct route_candidate){.deployment = i,
-					.filtered = filter_name(f)};
+				*dropped = (struct route_candidate){
+				        .deployment = i, .filtered = filter_name(f)};
 			}
 			continue;
 		}
 		if (w->len == ENTRIES_MAX)
 			continue;
 		entry = &w->entries[w->len++];
-		*entry = (struct entry){.c.deployment = i, .d = d, .unsure = unsure,
-			.order = place * w->c->len + i, .favoured = route_favours(w, d)};
+		*entry = (struct entry){.c.deployment = i,
+		        .d = d,
+		        .unsure = unsure,
+		        .order = place * w->c->len + i,
+		        .favoured = route_favours(w, d)};
 	}
 }
 
@@ -153,11 +156,16 @@ static void
 route_plan(struct work *w)
 {
 	const struct config_route *route =
-		w->favoured_route != NULL ? w->favoured_route : w->named.route;
+	        w->favoured_route != NULL ? w->favoured_route : w->named.route;
 	struct score_plan *p = &w->plan;
 
-	*p = (struct score_plan){.strategy = STRATEGY_BALANCED, .dial = -1,
-		.threshold = THRESHOLD_DEFAULT, .difficulty = route_difficulty(w->r)};
+	*p = (struct score_plan){.strategy = STRATEGY_BALANCED,
+	        .dial = -1,
+	        .threshold = THRESHOLD_DEFAULT,
+	        .difficulty = -1};
+	/* who named a model has judged for himself */
+	if (w->out->phase != PHASE_EXPLICIT)
+		p->difficulty = route_difficulty(w->r);
 	if (route != NULL) {
 		p->strategy = route->strategy;
 		p->dial = route->dial;
@@ -170,7 +178,8 @@ route_plan(struct work *w)
 		p->strategy = STRATEGY_BALANCED;
 		p->threshold = w->named.threshold;
 		if (w->named.scorer == SCORER_RANDOM)
-			p->difficulty = (double)(balance_random(w->r->seed, 0) >> 11) / 9007199254740992.0;
+			p->difficulty =
+			        (double)(balance_random(w->r->seed, 0) >> 11) / 9007199254740992.0;
 		if (w->named.scorer == SCORER_WEAK)
 			p->difficulty = -1;
 		if (w->named.scorer == SCORER_STRONG)
@@ -201,14 +210,14 @@ route_turns(struct entry *entries, size_t len, uint64_t seed)
 	for (from = 0; from < len; from = to) {
 		for (to = from + 1; to < len; to++) {
 			if (entries[to].key != entries[from].key ||
-				balance_class(&entries[to]) != balance_class(&entries[from]) ||
-				strcmp(entries[to].d->model, entries[from].d->model) != 0)
+			        balance_class(&entries[to]) != balance_class(&entries[from]) ||
+			        strcmp(entries[to].d->model, entries[from].d->model) != 0)
 				break;
 		}
 		for (n = to - from > 1 ? (size_t)(seed % (to - from)) : 0; n > 0; n--) {
 			first = entries[from];
 			memmove(&entries[from], &entries[from + 1],
-				(to - from - 1) * sizeof(entries[0]));
+			        (to - from - 1) * sizeof(entries[0]));
 			entries[to - 1] = first;
 		}
 	}
@@ -222,7 +231,7 @@ route_rank(struct work *w)
 	score_entries(w->entries, w->len, &w->plan, w->r);
 	/* a dial asks for scores, whatever the route does else */
 	if (w->plan.dial >= 0 ||
-		!balance_entries(w->entries, w->len, w->plan.strategy, w->r->seed)) {
+	        !balance_entries(w->entries, w->len, w->plan.strategy, w->r->seed)) {
 		qsort(w->entries, w->len, sizeof(w->entries[0]), route_compare);
 		route_turns(w->entries, w->len, w->r->seed);
 	} else {
@@ -271,7 +280,8 @@ route_say(struct route_decision *d, const char *text)
 static enum route_term
 route_telling_term(const struct route_decision *d)
 {
-	const struct route_candidate *a = &d->ranked[0], *b = d->ranked_len > 1 ? &d->ranked[1] : NULL;
+	const struct route_candidate *a = &d->ranked[0],
+	                             *b = d->ranked_len > 1 ? &d->ranked[1] : NULL;
 	double lead, most = -1;
 	unsigned t, best = 0;
 
@@ -292,21 +302,23 @@ route_reason_score(struct work *w, struct buf *text)
 	const struct score_plan *p = &w->plan;
 
 	if (w->named.tier)
-		buf_addf(text, "score: %s wanted,", p->difficulty >= p->threshold ? "strong" : "weak");
+		buf_addf(text, "score: %s wanted,",
+		        p->difficulty >= p->threshold ? "strong" : "weak");
 	else if (p->dial >= 0)
 		buf_addf(text, "score: dial %.2f,", p->dial);
 	else
 		buf_addf(text, "score: %s,", strategy_name(p->strategy));
 	if (d->difficulty >= 0)
 		buf_addf(text, " difficulty %.2f %s %.2f,", d->difficulty,
-			d->difficulty >= d->threshold ? ">=" : "<", d->threshold);
+		        d->difficulty >= d->threshold ? ">=" : "<", d->threshold);
 	if (d->ranked_len == 1)
 		buf_add_str(text, " only candidate");
-	else if (p->dial < 0 && (p->strategy == STRATEGY_ROUND_ROBIN || p->strategy == STRATEGY_WEIGHTED))
+	else if (p->dial < 0 &&
+	         (p->strategy == STRATEGY_ROUND_ROBIN || p->strategy == STRATEGY_WEIGHTED))
 		buf_addf(text, " its turn among %zu", d->ranked_len);
 	else
-		buf_addf(text, " best of %zu at %.3f, ahead by %s", d->ranked_len, d->ranked[0].score,
-			route_term_name(route_telling_term(d)));
+		buf_addf(text, " best of %zu at %.3f, ahead by %s", d->ranked_len,
+		        d->ranked[0].score, route_term_name(route_telling_term(d)));
 }
 
 static void
@@ -318,7 +330,8 @@ route_reason(struct work *w)
 
 	switch (d->phase) {
 	case PHASE_EXPLICIT:
-		buf_addf(&text, "explicit: %s was named", w->named.backend != NULL ? "deployment" : "model");
+		buf_addf(&text, "explicit: %s was named",
+		        w->named.backend != NULL ? "deployment" : "model");
 		if (d->ranked_len > 1)
 			buf_addf(&text, ", %s of %zu deployments", best->backend, d->ranked_len);
 		break;
@@ -373,7 +386,7 @@ route_limits(struct route_decision *out, const struct config_route *route)
 
 enum err_code
 route_decide(struct route_decision *out, const struct route_request *r,
-	const struct route_catalog *c, const struct route_rules *rules, struct err *e)
+        const struct route_catalog *c, const struct route_rules *rules, struct err *e)
 {
 	struct work w;
 	enum err_code rc;

@@ -35,112 +35,112 @@ struct word_row {
 
 /* Sorted by stem; no starred stem begins another row. */
 static const struct word_row word_rows[] = {
-	{"again", WORD_BACK, 0},
-	{"algorithm*", WORD_TASK, 18},
-	{"also", WORD_BACK, 0},
-	{"always", WORD_DEMAND, 0},
-	{"analys*", WORD_TASK, 18},
-	{"analyz*", WORD_TASK, 18},
-	{"architect*", WORD_TASK, 22},
-	{"assum*", WORD_DEMAND, 0},
-	{"asymptotic*", WORD_TASK, 20},
-	{"at-least", WORD_DEMAND, 0},
-	{"benchmark*", WORD_TASK, 12},
-	{"bug", WORD_TASK, 15},
-	{"bugs", WORD_TASK, 15},
-	{"bye", WORD_COURTESY, 0},
-	{"c++", WORD_TASK, 8},
-	{"calculus", WORD_TASK, 18},
-	{"compare", WORD_TASK, 10},
-	{"compil*", WORD_TASK, 15},
-	{"complexity", WORD_TASK, 15},
-	{"concurren*", WORD_TASK, 22},
-	{"consider*", WORD_DEMAND, 0},
-	{"consisten*", WORD_TASK, 8},
-	{"constraint*", WORD_DEMAND, 0},
-	{"contract", WORD_TASK, 8},
-	{"cryptograph*", WORD_TASK, 20},
-	{"deadlock*", WORD_TASK, 25},
-	{"debug*", WORD_TASK, 20},
-	{"derivation", WORD_TASK, 25},
-	{"derive", WORD_TASK, 25},
-	{"design", WORD_TASK, 15},
-	{"diagnos*", WORD_TASK, 18},
-	{"differential", WORD_TASK, 18},
-	{"distributed", WORD_TASK, 22},
-	{"edge-case*", WORD_DEMAND, 0},
-	{"eigenvalue*", WORD_TASK, 20},
-	{"ensure", WORD_DEMAND, 0},
-	{"essay", WORD_TASK, 10},
-	{"evaluate", WORD_TASK, 12},
-	{"exactly", WORD_DEMAND, 0},
-	{"except", WORD_DEMAND, 0},
-	{"goodbye", WORD_COURTESY, 0},
-	{"hello", WORD_COURTESY, 0},
-	{"hey", WORD_COURTESY, 0},
-	{"hi", WORD_COURTESY, 0},
-	{"implement*", WORD_TASK, 20},
-	{"induction", WORD_TASK, 22},
-	{"instead", WORD_BACK, 0},
-	{"integral*", WORD_TASK, 18},
-	{"invariant*", WORD_TASK, 20},
-	{"it", WORD_BACK, 0},
-	{"its", WORD_BACK, 0},
-	{"justify", WORD_TASK, 15},
-	{"kernel*", WORD_TASK, 12},
-	{"lemma*", WORD_TASK, 30},
-	{"lock-free", WORD_TASK, 30},
-	{"matrix", WORD_TASK, 12},
-	{"maximum", WORD_DEMAND, 0},
-	{"migrat*", WORD_TASK, 15},
-	{"minimum", WORD_DEMAND, 0},
-	{"multi-step", WORD_TASK, 15},
-	{"multithread*", WORD_TASK, 22},
-	{"must", WORD_DEMAND, 0},
-	{"mutex*", WORD_TASK, 20},
-	{"never", WORD_DEMAND, 0},
-	{"now", WORD_BACK, 0},
-	{"np-hard", WORD_TASK, 30},
-	{"only", WORD_DEMAND, 0},
-	{"optimal*", WORD_TASK, 18},
-	{"optimi*", WORD_TASK, 18},
-	{"paper", WORD_TASK, 6},
-	{"parser", WORD_TASK, 15},
-	{"plan", WORD_TASK, 8},
-	{"probabilit*", WORD_TASK, 15},
-	{"proof*", WORD_TASK, 35},
-	{"prove", WORD_TASK, 40},
-	{"proving", WORD_TASK, 35},
-	{"race-condition*", WORD_TASK, 25},
-	{"reason", WORD_TASK, 10},
-	{"recursi*", WORD_TASK, 12},
-	{"refactor*", WORD_TASK, 22},
-	{"regression*", WORD_TASK, 15},
-	{"requirement*", WORD_DEMAND, 0},
-	{"rewrite", WORD_TASK, 12},
-	{"same", WORD_BACK, 0},
-	{"scalab*", WORD_TASK, 18},
-	{"scheduler*", WORD_TASK, 15},
-	{"segfault*", WORD_TASK, 20},
-	{"should", WORD_DEMAND, 0},
-	{"simulat*", WORD_TASK, 15},
-	{"step-by-step", WORD_TASK, 15},
-	{"strateg*", WORD_TASK, 10},
-	{"synthesi*", WORD_TASK, 15},
-	{"thank*", WORD_COURTESY, 0},
-	{"that", WORD_BACK, 0},
-	{"them", WORD_BACK, 0},
-	{"theorem*", WORD_TASK, 30},
-	{"these", WORD_BACK, 0},
-	{"this", WORD_BACK, 0},
-	{"those", WORD_BACK, 0},
-	{"thread-safe", WORD_TASK, 22},
-	{"threads", WORD_TASK, 12},
-	{"trade-off*", WORD_TASK, 18},
-	{"tradeoff*", WORD_TASK, 18},
-	{"unless", WORD_DEMAND, 0},
-	{"vulnerabilit*", WORD_TASK, 20},
-	{"without", WORD_DEMAND, 0},
+        {"again", WORD_BACK, 0},
+        {"algorithm*", WORD_TASK, 18},
+        {"also", WORD_BACK, 0},
+        {"always", WORD_DEMAND, 0},
+        {"analys*", WORD_TASK, 18},
+        {"analyz*", WORD_TASK, 18},
+        {"architect*", WORD_TASK, 22},
+        {"assum*", WORD_DEMAND, 0},
+        {"asymptotic*", WORD_TASK, 20},
+        {"at-least", WORD_DEMAND, 0},
+        {"benchmark*", WORD_TASK, 12},
+        {"bug", WORD_TASK, 15},
+        {"bugs", WORD_TASK, 15},
+        {"bye", WORD_COURTESY, 0},
+        {"c++", WORD_TASK, 8},
+        {"calculus", WORD_TASK, 18},
+        {"compare", WORD_TASK, 10},
+        {"compil*", WORD_TASK, 15},
+        {"complexity", WORD_TASK, 15},
+        {"concurren*", WORD_TASK, 22},
+        {"consider*", WORD_DEMAND, 0},
+        {"consisten*", WORD_TASK, 8},
+        {"constraint*", WORD_DEMAND, 0},
+        {"contract", WORD_TASK, 8},
+        {"cryptograph*", WORD_TASK, 20},
+        {"deadlock*", WORD_TASK, 25},
+        {"debug*", WORD_TASK, 20},
+        {"derivation", WORD_TASK, 25},
+        {"derive", WORD_TASK, 25},
+        {"design", WORD_TASK, 15},
+        {"diagnos*", WORD_TASK, 18},
+        {"differential", WORD_TASK, 18},
+        {"distributed", WORD_TASK, 22},
+        {"edge-case*", WORD_DEMAND, 0},
+        {"eigenvalue*", WORD_TASK, 20},
+        {"ensure", WORD_DEMAND, 0},
+        {"essay", WORD_TASK, 10},
+        {"evaluate", WORD_TASK, 12},
+        {"exactly", WORD_DEMAND, 0},
+        {"except", WORD_DEMAND, 0},
+        {"goodbye", WORD_COURTESY, 0},
+        {"hello", WORD_COURTESY, 0},
+        {"hey", WORD_COURTESY, 0},
+        {"hi", WORD_COURTESY, 0},
+        {"implement*", WORD_TASK, 20},
+        {"induction", WORD_TASK, 22},
+        {"instead", WORD_BACK, 0},
+        {"integral*", WORD_TASK, 18},
+        {"invariant*", WORD_TASK, 20},
+        {"it", WORD_BACK, 0},
+        {"its", WORD_BACK, 0},
+        {"justify", WORD_TASK, 15},
+        {"kernel*", WORD_TASK, 12},
+        {"lemma*", WORD_TASK, 30},
+        {"lock-free", WORD_TASK, 30},
+        {"matrix", WORD_TASK, 12},
+        {"maximum", WORD_DEMAND, 0},
+        {"migrat*", WORD_TASK, 15},
+        {"minimum", WORD_DEMAND, 0},
+        {"multi-step", WORD_TASK, 15},
+        {"multithread*", WORD_TASK, 22},
+        {"must", WORD_DEMAND, 0},
+        {"mutex*", WORD_TASK, 20},
+        {"never", WORD_DEMAND, 0},
+        {"now", WORD_BACK, 0},
+        {"np-hard", WORD_TASK, 30},
+        {"only", WORD_DEMAND, 0},
+        {"optimal*", WORD_TASK, 18},
+        {"optimi*", WORD_TASK, 18},
+        {"paper", WORD_TASK, 6},
+        {"parser", WORD_TASK, 15},
+        {"plan", WORD_TASK, 8},
+        {"probabilit*", WORD_TASK, 15},
+        {"proof*", WORD_TASK, 35},
+        {"prove", WORD_TASK, 40},
+        {"proving", WORD_TASK, 35},
+        {"race-condition*", WORD_TASK, 25},
+        {"reason", WORD_TASK, 10},
+        {"recursi*", WORD_TASK, 12},
+        {"refactor*", WORD_TASK, 22},
+        {"regression*", WORD_TASK, 15},
+        {"requirement*", WORD_DEMAND, 0},
+        {"rewrite", WORD_TASK, 12},
+        {"same", WORD_BACK, 0},
+        {"scalab*", WORD_TASK, 18},
+        {"scheduler*", WORD_TASK, 15},
+        {"segfault*", WORD_TASK, 20},
+        {"should", WORD_DEMAND, 0},
+        {"simulat*", WORD_TASK, 15},
+        {"step-by-step", WORD_TASK, 15},
+        {"strateg*", WORD_TASK, 10},
+        {"synthesi*", WORD_TASK, 15},
+        {"thank*", WORD_COURTESY, 0},
+        {"that", WORD_BACK, 0},
+        {"them", WORD_BACK, 0},
+        {"theorem*", WORD_TASK, 30},
+        {"these", WORD_BACK, 0},
+        {"this", WORD_BACK, 0},
+        {"those", WORD_BACK, 0},
+        {"thread-safe", WORD_TASK, 22},
+        {"threads", WORD_TASK, 12},
+        {"trade-off*", WORD_TASK, 18},
+        {"tradeoff*", WORD_TASK, 18},
+        {"unless", WORD_DEMAND, 0},
+        {"vulnerabilit*", WORD_TASK, 20},
+        {"without", WORD_DEMAND, 0},
 };
 
 /* What was counted in one turn. */
@@ -212,10 +212,25 @@ difficulty_words(struct turn *t, const char *text, size_t len)
 	}
 }
 
+/* Formulas: any of the signs, each looked for only where its first byte stands. */
 static bool
-difficulty_has(const char *p, const char *end, const char *what)
+difficulty_math(const char *p, const char *end)
 {
-	return memmem(p, (size_t)(end - p), what, strlen(what)) != NULL;
+	static const char *const signs[] = {"$$", "\\frac", "\\sum", "\\int", "\\(", "\\[", "^2",
+	        "^n", "\xe2\x88\x91", "\xe2\x88\xab", "\xe2\x88\x9a", "\xe2\x89\xa4",
+	        "\xe2\x88\x80"};
+	size_t i, len;
+
+	for (; p < end; p++) {
+		if (*p != '$' && *p != '\\' && *p != '^' && *p != '\xe2')
+			continue;
+		for (i = 0; i < ARRAY_LEN(signs); i++) {
+			len = strlen(signs[i]);
+			if ((size_t)(end - p) >= len && memcmp(p, signs[i], len) == 0)
+				return true;
+		}
+	}
+	return false;
 }
 
 /* One line, without its newline. */
@@ -243,10 +258,7 @@ difficulty_line(struct turn *t, const char *p, const char *end)
 static void
 difficulty_shape(struct turn *t, const char *text, size_t len)
 {
-	static const char *const signs[] = {"$$", "\\frac", "\\sum", "\\int", "\\(", "\\[", "^2", "^n",
-		"\xe2\x88\x91", "\xe2\x88\xab", "\xe2\x88\x9a", "\xe2\x89\xa4", "\xe2\x88\x80"};
 	const char *p = text, *end = text + len, *stop;
-	size_t i;
 
 	while (p < end) {
 		stop = memchr(p, '\n', (size_t)(end - p));
@@ -257,8 +269,7 @@ difficulty_shape(struct turn *t, const char *text, size_t len)
 	}
 	for (p = text; (p = memchr(p, '?', (size_t)(end - p))) != NULL; p++)
 		t->questions++;
-	for (i = 0; i < ARRAY_LEN(signs) && !t->math; i++)
-		t->math = difficulty_has(text, end, signs[i]);
+	t->math = t->math || difficulty_math(text, end);
 }
 
 static double
