@@ -222,7 +222,7 @@ class Shunt(Peer):
         lines += ["backends:"]
         for name in ("first", "second", "third"):
             lines += [f"  - name: {name}", "    kind: openai", f"    url: {url}",
-                      "    max_in_flight: 1000"]
+                      "    discover: no", "    max_in_flight: 1000"]
         lines += ["models:", "  - name: bench", "    deployments:"]
         for name in self.bench.shunt_backends:
             lines += [f"      - backend: {name}", "        model: bench"]
