@@ -183,7 +183,10 @@ class Runner:
         step.cases = self.read_cases(step, text)
         if status != 0 and not any(c.outcome == FAILED for c in step.cases):
             why = f"ran past {step.limit_s} s" if status is None else f"exit status {status}"
-            step.cases.append(Case(step.name, FAILED, why + "\n" + text[-6000:]))
+            # Of a build, what ninja calls FAILED; of anything else, the end.
+            at = text.find("FAILED: ") if step.report is None else -1
+            shown = text[at:at + 6000] if at >= 0 else text[-6000:]
+            step.cases.append(Case(step.name, FAILED, f"{why}\n{shown}"))
         elif status == 0 and step.report is None:
             step.cases.append(Case(step.name, PASSED))
         elif status == 0 and not step.cases:
