@@ -3,8 +3,8 @@
  * json_scan.c - find the next interesting byte of a JSON text, eight bytes at a time
  *
  * Most of a chat request is the inside of strings, so this decides how fast a body is read. Eight
- * bytes are looked at in one word (no vector unit needed): a byte that matches gets its top bit set.
- * Borrows can only set bits above the first real match, so the lowest set bit is always right.
+ * bytes are looked at in one word (no vector unit needed): a byte that matches gets its top bit
+ * set. Borrows can only set bits above the first real match, so the lowest set bit is always right.
  */
 #include <stdint.h>
 #include <string.h>
@@ -19,10 +19,7 @@ scan_load(const char *p)
 	uint64_t w;
 
 	memcpy(&w, p, sizeof(w));
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-	w = __builtin_bswap64(w);
-#endif
-	return w;
+	return __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__ ? __builtin_bswap64(w) : w;
 }
 
 /* Top bit of each byte of w that is below c (c <= 0x80; bytes >= 0x80 don't match). */
@@ -60,7 +57,8 @@ json_scan_plain(const char *p, const char *end)
 			return p + __builtin_ctzll(hit) / 8;
 	}
 	for (; p < end; p++) {
-		if ((unsigned char)*p < 0x20 || (unsigned char)*p >= 0x80 || *p == '"' || *p == '\\')
+		if ((unsigned char)*p < 0x20 || (unsigned char)*p >= 0x80 || *p == '"' ||
+			*p == '\\')
 			break;
 	}
 	return p;

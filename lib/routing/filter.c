@@ -2,8 +2,9 @@
 /*
  * filter.c - which deployments can't answer a request, and why
  *
- * "Known no" drops a candidate, "not known" passes and ranks behind every "known yes". Down and full
- * come last: who only fails those could answer later, which makes the difference between 400 and 503.
+ * "Known no" drops a candidate, "not known" passes and ranks behind every "known yes". Down and
+ * full come last: who only fails those could answer later, which makes the difference between 400
+ * and 503.
  */
 #include <stdio.h>
 #include <string.h>
@@ -133,7 +134,8 @@ filter_error(const struct route_decision *d, const struct route_catalog *c, cons
 		example = &c->deployments[first->deployment];
 		buf_addf(&text, "; %s: %zu %s (%s/%s%s%s)", filter_rows[f].name, count,
 			filter_rows[f].help, example->backend, example->model,
-			f == FILTER_DOWN && example->down_why != NULL && example->down_why[0] != '\0'
+			f == FILTER_DOWN && example->down_why != NULL &&
+					example->down_why[0] != '\0'
 				? ": "
 				: "",
 			f == FILTER_DOWN && example->down_why != NULL ? example->down_why : "");

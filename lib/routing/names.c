@@ -99,7 +99,8 @@ names_scorer(enum scorer *out, const char *name, size_t len, struct err *e)
 		}
 	}
 	(void)snprintf(copy, sizeof(copy), "%.*s", (int)MIN(len, SHOWN_MAX - 1), name);
-	return err_set(e, ERR_MODEL, "no scorer named '%s'; there are: heuristic, random, weak, strong",
+	return err_set(e, ERR_MODEL,
+		"no scorer named '%s'; there are: heuristic, random, weak, strong",
 		names_shown(shown, copy));
 }
 

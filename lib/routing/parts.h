@@ -44,8 +44,8 @@ uint32_t phrases_longest(const struct phrases *p);
 void phrases_scan(const struct phrases *p, const char *text, size_t len, phrases_fn *fn, void *arg);
 
 /* route_rules.c: the rule that decides, or NULL; route is "" where a model was named */
-const struct config_rule *rules_match(const struct route_rules *rules,
-	const struct route_request *r, const char *route);
+const struct config_rule *rules_match(
+	const struct route_rules *rules, const struct route_request *r, const char *route);
 
 /* names.c: what does the request ask for */
 
@@ -53,10 +53,11 @@ enum scorer { SCORER_HEURISTIC, SCORER_RANDOM, SCORER_WEAK, SCORER_STRONG, SCORE
 
 struct named {
 	const struct config_route *route; /* NULL: a model or deployment was named */
-	const char *backend;		  /* NULL: any; else a view of backend_len bytes */
+	const char *backend; /* NULL: any; else a view of backend_len bytes */
 	size_t backend_len;
-	const char *model; /* client's or, with a backend, also upstream's name; NULL: the route's */
-	bool tier;	   /* router-<scorer>-<threshold>: weak or strong, nothing between */
+	const char
+		*model; /* client's or, with a backend, also upstream's name; NULL: the route's */
+	bool tier; /* router-<scorer>-<threshold>: weak or strong, nothing between */
 	enum scorer scorer;
 	double threshold; /* where tier */
 };
@@ -71,9 +72,9 @@ struct entry {
 	struct route_candidate c;
 	const struct route_deployment *d;
 	size_t order; /* place in the config: the tie-break */
-	bool unsure;  /* an ability that the request needs is not known */
+	bool unsure; /* an ability that the request needs is not known */
 	bool favoured; /* of the model that a rule, or the default, sends to */
-	double key;    /* higher is better; the score, but for the balancing strategies */
+	double key; /* higher is better; the score, but for the balancing strategies */
 };
 
 /* filter.c */

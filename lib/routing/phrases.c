@@ -15,7 +15,7 @@
 enum { PLACES_MAX = 64, LENGTH_BITS = 64 };
 
 struct phrase_node {
-	int32_t first_end;    /* index into ends, -1: no phrase ends here */
+	int32_t first_end; /* index into ends, -1: no phrase ends here */
 	uint64_t star_lengths; /* bit n: a starred word of n bytes leaves this node */
 };
 
@@ -117,7 +117,8 @@ phrases_edge(const struct phrases *p, const struct phrase_edge *want, const char
 		if (row->len == 0)
 			return row;
 		if (row->hash == want->hash && row->from == want->from && row->len == want->len &&
-			row->star == want->star && memcmp(p->text.data + row->text, text, row->len) == 0)
+			row->star == want->star &&
+			memcmp(p->text.data + row->text, text, row->len) == 0)
 			return row;
 	}
 }
@@ -146,8 +147,10 @@ phrases_grow_edges(struct phrases *p)
 static uint32_t
 phrases_step(struct phrases *p, uint32_t node, const struct word *w, bool star)
 {
-	struct phrase_edge want = {.hash = phrases_hash_start(node, star), .from = node,
-		.len = (uint8_t)w->len, .star = star};
+	struct phrase_edge want = {.hash = phrases_hash_start(node, star),
+		.from = node,
+		.len = (uint8_t)w->len,
+		.star = star};
 	struct phrase_edge *row;
 	size_t i;
 
@@ -236,8 +239,12 @@ phrases_follow(struct phrases_pass *s, struct place from, const struct word *w)
 		star = phrases_hash_byte(star, w->text[i]);
 		if ((lengths >> (i + 1) & 1) == 0)
 			continue;
-		row = phrases_edge(s->p, &(struct phrase_edge){.hash = star, .from = from.node,
-					.len = (uint8_t)(i + 1), .star = true}, w->text);
+		row = phrases_edge(s->p,
+			&(struct phrase_edge){.hash = star,
+				.from = from.node,
+				.len = (uint8_t)(i + 1),
+				.star = true},
+			w->text);
 		if (row->len > 0)
 			phrases_reach(s, row->to, from.from);
 	}

@@ -18,17 +18,17 @@ enum { ENTRIES_MAX = 256 }; /* = rows of the profile table: more are not known t
 static const double THRESHOLD_DEFAULT = 0.5;
 
 static const char *const phase_names[] = {
-        [PHASE_EXPLICIT] = "explicit",
-        [PHASE_FILTER] = "filter",
-        [PHASE_RULE] = "rule",
-        [PHASE_SESSION] = "session",
-        [PHASE_SCORE] = "score",
-        [PHASE_DEFAULT] = "default",
+	[PHASE_EXPLICIT] = "explicit",
+	[PHASE_FILTER] = "filter",
+	[PHASE_RULE] = "rule",
+	[PHASE_SESSION] = "session",
+	[PHASE_SCORE] = "score",
+	[PHASE_DEFAULT] = "default",
 };
 
 static const char *const term_names[ROUTE_TERMS] = {
 #define X(symbol, name, help) [TERM_##symbol] = #name,
-        ROUTE_TERM_LIST(X)
+	ROUTE_TERM_LIST(X)
 #undef X
 };
 
@@ -135,7 +135,7 @@ route_collect(struct work *w)
 			if (w->out->dropped_len < ROUTE_CANDIDATES_MAX) {
 				dropped = &w->out->dropped[w->out->dropped_len++];
 				*dropped = (struct route_candidate){
-				        .deployment = i, .filtered = filter_name(f)};
+					.deployment = i, .filtered = filter_name(f)};
 			}
 			continue;
 		}
@@ -143,10 +143,10 @@ route_collect(struct work *w)
 			continue;
 		entry = &w->entries[w->len++];
 		*entry = (struct entry){.c.deployment = i,
-		        .d = d,
-		        .unsure = unsure,
-		        .order = place * w->c->len + i,
-		        .favoured = route_favours(w, d)};
+			.d = d,
+			.unsure = unsure,
+			.order = place * w->c->len + i,
+			.favoured = route_favours(w, d)};
 	}
 }
 
@@ -156,13 +156,13 @@ static void
 route_plan(struct work *w)
 {
 	const struct config_route *route =
-	        w->favoured_route != NULL ? w->favoured_route : w->named.route;
+		w->favoured_route != NULL ? w->favoured_route : w->named.route;
 	struct score_plan *p = &w->plan;
 
 	*p = (struct score_plan){.strategy = STRATEGY_BALANCED,
-	        .dial = -1,
-	        .threshold = THRESHOLD_DEFAULT,
-	        .difficulty = -1};
+		.dial = -1,
+		.threshold = THRESHOLD_DEFAULT,
+		.difficulty = -1};
 	/* who named a model has judged for himself */
 	if (w->out->phase != PHASE_EXPLICIT)
 		p->difficulty = route_difficulty(w->r);
@@ -179,7 +179,7 @@ route_plan(struct work *w)
 		p->threshold = w->named.threshold;
 		if (w->named.scorer == SCORER_RANDOM)
 			p->difficulty =
-			        (double)(balance_random(w->r->seed, 0) >> 11) / 9007199254740992.0;
+				(double)(balance_random(w->r->seed, 0) >> 11) / 9007199254740992.0;
 		if (w->named.scorer == SCORER_WEAK)
 			p->difficulty = -1;
 		if (w->named.scorer == SCORER_STRONG)
@@ -210,14 +210,14 @@ route_turns(struct entry *entries, size_t len, uint64_t seed)
 	for (from = 0; from < len; from = to) {
 		for (to = from + 1; to < len; to++) {
 			if (entries[to].key != entries[from].key ||
-			        balance_class(&entries[to]) != balance_class(&entries[from]) ||
-			        strcmp(entries[to].d->model, entries[from].d->model) != 0)
+				balance_class(&entries[to]) != balance_class(&entries[from]) ||
+				strcmp(entries[to].d->model, entries[from].d->model) != 0)
 				break;
 		}
 		for (n = to - from > 1 ? (size_t)(seed % (to - from)) : 0; n > 0; n--) {
 			first = entries[from];
 			memmove(&entries[from], &entries[from + 1],
-			        (to - from - 1) * sizeof(entries[0]));
+				(to - from - 1) * sizeof(entries[0]));
 			entries[to - 1] = first;
 		}
 	}
@@ -231,7 +231,7 @@ route_rank(struct work *w)
 	score_entries(w->entries, w->len, &w->plan, w->r);
 	/* a dial asks for scores, whatever the route does else */
 	if (w->plan.dial >= 0 ||
-	        !balance_entries(w->entries, w->len, w->plan.strategy, w->r->seed)) {
+		!balance_entries(w->entries, w->len, w->plan.strategy, w->r->seed)) {
 		qsort(w->entries, w->len, sizeof(w->entries[0]), route_compare);
 		route_turns(w->entries, w->len, w->r->seed);
 	} else {
@@ -281,7 +281,7 @@ static enum route_term
 route_telling_term(const struct route_decision *d)
 {
 	const struct route_candidate *a = &d->ranked[0],
-	                             *b = d->ranked_len > 1 ? &d->ranked[1] : NULL;
+				     *b = d->ranked_len > 1 ? &d->ranked[1] : NULL;
 	double lead, most = -1;
 	unsigned t, best = 0;
 
@@ -303,22 +303,22 @@ route_reason_score(struct work *w, struct buf *text)
 
 	if (w->named.tier)
 		buf_addf(text, "score: %s wanted,",
-		        p->difficulty >= p->threshold ? "strong" : "weak");
+			p->difficulty >= p->threshold ? "strong" : "weak");
 	else if (p->dial >= 0)
 		buf_addf(text, "score: dial %.2f,", p->dial);
 	else
 		buf_addf(text, "score: %s,", strategy_name(p->strategy));
 	if (d->difficulty >= 0)
 		buf_addf(text, " difficulty %.2f %s %.2f,", d->difficulty,
-		        d->difficulty >= d->threshold ? ">=" : "<", d->threshold);
+			d->difficulty >= d->threshold ? ">=" : "<", d->threshold);
 	if (d->ranked_len == 1)
 		buf_add_str(text, " only candidate");
 	else if (p->dial < 0 &&
-	         (p->strategy == STRATEGY_ROUND_ROBIN || p->strategy == STRATEGY_WEIGHTED))
+		 (p->strategy == STRATEGY_ROUND_ROBIN || p->strategy == STRATEGY_WEIGHTED))
 		buf_addf(text, " its turn among %zu", d->ranked_len);
 	else
 		buf_addf(text, " best of %zu at %.3f, ahead by %s", d->ranked_len,
-		        d->ranked[0].score, route_term_name(route_telling_term(d)));
+			d->ranked[0].score, route_term_name(route_telling_term(d)));
 }
 
 static void
@@ -331,7 +331,7 @@ route_reason(struct work *w)
 	switch (d->phase) {
 	case PHASE_EXPLICIT:
 		buf_addf(&text, "explicit: %s was named",
-		        w->named.backend != NULL ? "deployment" : "model");
+			w->named.backend != NULL ? "deployment" : "model");
 		if (d->ranked_len > 1)
 			buf_addf(&text, ", %s of %zu deployments", best->backend, d->ranked_len);
 		break;
@@ -386,7 +386,7 @@ route_limits(struct route_decision *out, const struct config_route *route)
 
 enum err_code
 route_decide(struct route_decision *out, const struct route_request *r,
-        const struct route_catalog *c, const struct route_rules *rules, struct err *e)
+	const struct route_catalog *c, const struct route_rules *rules, struct err *e)
 {
 	struct work w;
 	enum err_code rc;

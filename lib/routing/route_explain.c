@@ -2,8 +2,8 @@
 /*
  * route_explain.c - a decision as JSON
  *
- * `terms` are the parts of the score: they add up to it. A candidate also shows the value (0..1) and
- * the weight that each part is the product of.
+ * `terms` are the parts of the score: they add up to it. A candidate also shows the value (0..1)
+ * and the weight that each part is the product of.
  */
 #include "lib/base/json.h"
 #include "lib/routing/parts.h"
@@ -11,8 +11,8 @@
 enum explain_part { EXPLAIN_PRODUCT, EXPLAIN_VALUE, EXPLAIN_WEIGHT };
 
 static void
-explain_terms(struct buf *out, const char *key, const struct route_candidate *c,
-	enum explain_part part)
+explain_terms(
+	struct buf *out, const char *key, const struct route_candidate *c, enum explain_part part)
 {
 	double v;
 	unsigned t;

@@ -18,7 +18,7 @@ enum {
 
 struct route_rules {
 	const struct config *config; /* outlives the rules */
-	struct phrases *phrases;     /* value: rule * 2, plus 1 for an except phrase */
+	struct phrases *phrases; /* value: rule * 2, plus 1 for an except phrase */
 };
 
 void

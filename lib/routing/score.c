@@ -12,12 +12,10 @@
  *             An easy prompt is served as well by a weak model, but for the last 0.15; a hard one
  *             loses what the model lacks. A model without stated quality counts as 0.5.
  *             For router-<scorer>-<t> the term is q from the threshold on, else 1 - q.
- *   cost      (cheapest + e) / (cost + e), cost of the prompt and the expected answer, e = 1e-6 USD;
- *             0.5 where the price is not known
- *   latency   fastest / expected time for 200 tokens; 0.5 where nothing was measured
- *   resident  1 where loaded
- *   queue     free share of max_in_flight; 1 / (1 + in flight) where that has no limit
- *   health    1 - failure rate
+ *   cost      (cheapest + e) / (cost + e), cost of the prompt and the expected answer, e = 1e-6
+ * USD; 0.5 where the price is not known latency   fastest / expected time for 200 tokens; 0.5 where
+ * nothing was measured resident  1 where loaded queue     free share of max_in_flight; 1 / (1 + in
+ * flight) where that has no limit health    1 - failure rate
  */
 #include <math.h>
 
@@ -30,6 +28,7 @@ static const double SPEED_PRIOR = 50; /* tokens per second where only the first 
 
 enum { ANSWER_TOKENS = 400, LATENCY_TOKENS = 200, WEIGHT_TIER = STRATEGIES, WEIGHT_ROWS };
 
+/* clang-format off */
 static const double weight_rows[WEIGHT_ROWS][ROUTE_TERMS] = {
 	/*                         quality cost  latency resident queue health */
 	[STRATEGY_BALANCED] =      {0.45, 0.25, 0.10, 0.05, 0.05, 0.10},
@@ -44,6 +43,7 @@ static const double weight_rows[WEIGHT_ROWS][ROUTE_TERMS] = {
 	/* router-<scorer>-<threshold> */
 	[WEIGHT_TIER] =            {0.70, 0.10, 0.05, 0.05, 0.05, 0.05},
 };
+/* clang-format on */
 
 /* With a dial, quality and cost share this much by it; the rest stays with the other terms. */
 static const double DIAL_SHARE = 0.80;

@@ -20,6 +20,7 @@ struct class_range {
 	enum word_class kind;
 };
 
+/* clang-format off */
 /* Sorted; what is above ASCII and not in here is a letter. */
 static const struct class_range class_ranges[] = {
 	{0x80, 0x9f, APART},	    {0xa0, 0xa0, SPACE},	{0xa1, 0xa9, APART},
@@ -38,6 +39,7 @@ static const struct class_range class_ranges[] = {
 	{0xff5b, 0xff65, APART},    {0xfffd, 0xfffd, APART},	{0x1f000, 0x1faff, APART},
 	{0x20000, 0x3ffff, ALONE},
 };
+/* clang-format on */
 
 struct words
 words_of(const char *text, size_t len)
@@ -48,7 +50,8 @@ words_of(const char *text, size_t len)
 static bool
 words_ascii_letter(unsigned char c)
 {
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+	       c == '_';
 }
 
 static enum word_class
@@ -85,7 +88,8 @@ words_fold(uint32_t c)
 		return c >= 'A' && c <= 'Z' ? c + 32 : c;
 	if (c >= 0xc0 && c <= 0xde && c != 0xd7)
 		return c + 32;
-	if ((c >= 0x100 && c <= 0x137) || (c >= 0x14a && c <= 0x177) || (c >= 0x1e00 && c <= 0x1eff))
+	if ((c >= 0x100 && c <= 0x137) || (c >= 0x14a && c <= 0x177) ||
+		(c >= 0x1e00 && c <= 0x1eff))
 		return c | 1;
 	if ((c >= 0x139 && c <= 0x148) || (c >= 0x179 && c <= 0x17e))
 		return c + (c & 1);

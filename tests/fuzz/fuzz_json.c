@@ -54,8 +54,9 @@ fuzz_walk(struct json root)
 			object[depth] = v.type == JSON_OBJECT;
 			stack[depth++] = json_iter(v);
 		}
-		while (depth > 0 && !(object[depth - 1] ? json_next_member(&stack[depth - 1], &key, &v)
-							: json_next_item(&stack[depth - 1], &v)))
+		while (depth > 0 &&
+			!(object[depth - 1] ? json_next_member(&stack[depth - 1], &key, &v)
+					    : json_next_item(&stack[depth - 1], &v)))
 			depth--;
 		if (depth == 0)
 			return;

@@ -100,13 +100,14 @@ average_update(struct profile_info *p, const struct sample *d, uint64_t elapsed_
 
 	if (d->ttft_count > 0)
 		moved |= average_mix(&p->ttft_ms,
-			(double)d->ttft_us_sum / (double)d->ttft_count / 1e3, d->ttft_count, MS_MAX);
+			(double)d->ttft_us_sum / (double)d->ttft_count / 1e3, d->ttft_count,
+			MS_MAX);
 	if (d->token_us_sum > 0)
 		moved |= average_mix(&p->tokens_per_s,
 			(double)d->tokens * 1e6 / (double)d->token_us_sum, d->ok, SPEED_MAX);
 	if (d->ok > 0)
-		moved |= average_mix(&p->latency_ms,
-			(double)d->total_us_sum / (double)d->ok / 1e3, d->ok, MS_MAX);
+		moved |= average_mix(&p->latency_ms, (double)d->total_us_sum / (double)d->ok / 1e3,
+			d->ok, MS_MAX);
 	if (d->ok == 0 && d->failed == 0)
 		return moved;
 	p->ok += d->ok;

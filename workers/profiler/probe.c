@@ -13,7 +13,7 @@
 
 enum {
 	HEALTH_LIMIT_MS = 5000,
-	LIST_LIMIT_MS = 20000,	/* listing may ask once per model */
+	LIST_LIMIT_MS = 20000, /* listing may ask once per model */
 	LIST_EVERY_MS = 60000,
 	SUSPECT_EVERY_MS = 1000,
 	PERIOD_MIN_MS = 100
@@ -54,7 +54,8 @@ probes_add(struct probes *p, const char *backend, uint64_t now_ns)
 		if (p->probe[i].backend[0] == '\0')
 			probe = &p->probe[i];
 	}
-	if (probe == NULL) /* more backends than slots: the supervisor has no worker for it either */
+	if (probe ==
+		NULL) /* more backends than slots: the supervisor has no worker for it either */
 		return;
 	*probe = (struct probe){.wanted = true, .slot = -1, .gone_ns = now_ns};
 	(void)snprintf(probe->backend, sizeof(probe->backend), "%s", backend);
@@ -119,8 +120,8 @@ probe_late(const struct probe *p, uint64_t now_ns)
 void
 probe_suspect(struct probe *p, uint64_t now_ns)
 {
-	uint64_t soon = p->started_ns == 0 ? now_ns
-					   : p->started_ns + clock_ms_to_ns(SUSPECT_EVERY_MS);
+	uint64_t soon =
+		p->started_ns == 0 ? now_ns : p->started_ns + clock_ms_to_ns(SUSPECT_EVERY_MS);
 
 	p->next_ns = MIN(p->next_ns, MAX(soon, now_ns));
 }

@@ -27,7 +27,7 @@ struct profiler {
 	struct probes probes;
 	struct loop_timer tick;
 	uint64_t looked_ns; /* at the counters of the backends */
-	uint64_t told_ns;   /* gateways to look at the rows */
+	uint64_t told_ns; /* gateways to look at the rows */
 };
 
 static struct profiler *
@@ -60,22 +60,23 @@ profiler_publish(struct profiler *p)
 
 /* A probe or a worker changed the health of all that a backend serves: say so once. */
 static void
-profiler_backend_health(struct profiler *p, const char *backend, enum health_event event,
-	const char *why)
+profiler_backend_health(
+	struct profiler *p, const char *backend, enum health_event event, const char *why)
 {
 	unsigned changed = rows_health(&p->rows, backend, event, why);
 
 	if (changed == 0)
 		return;
 	if (event == HEALTH_PROBE_FAILED || event == HEALTH_WORKER_GONE)
-		log_warn("backend_down", "backend=%s deployments=%u why=\"%s\"", backend, changed, why);
+		log_warn("backend_down", "backend=%s deployments=%u why=\"%s\"", backend, changed,
+			why);
 	else if (event == HEALTH_PROBE_OK)
 		log_info("backend_up", "backend=%s deployments=%u", backend, changed);
 }
 
 static void
-profiler_probe_end(struct profiler *p, struct probe *probe, enum probe_result result,
-	const char *why)
+profiler_probe_end(
+	struct profiler *p, struct probe *probe, enum probe_result result, const char *why)
 {
 	const struct config_backend *b = config_backend(p->w->config, probe->backend);
 
@@ -123,8 +124,8 @@ profiler_look_at_worker(struct profiler *p, struct probe *probe)
 		profiler_backend_health(p, probe->backend, HEALTH_WORKER_BACK, "");
 		break;
 	case PROBE_WORKER_GONE:
-		profiler_backend_health(p, probe->backend, HEALTH_WORKER_GONE,
-			"its worker is not ready");
+		profiler_backend_health(
+			p, probe->backend, HEALTH_WORKER_GONE, "its worker is not ready");
 		break;
 	case PROBE_WORKER_SAME:
 		break;
@@ -151,8 +152,8 @@ profiler_look_at_probes(struct profiler *p)
 }
 
 static void
-profiler_look_at_stats(struct profiler *p, const struct probe *probe, enum rows_look look,
-	uint64_t elapsed_ns)
+profiler_look_at_stats(
+	struct profiler *p, const struct probe *probe, enum rows_look look, uint64_t elapsed_ns)
 {
 	const struct worker_row *worker = board_worker(p->w->board, (unsigned)probe->slot);
 	const struct row *row;
@@ -161,13 +162,13 @@ profiler_look_at_stats(struct profiler *p, const struct probe *probe, enum rows_
 	for (i = 0; i < STATS_MAX; i++) {
 		if (atomic_load_explicit(&worker->stats[i].used, memory_order_acquire) == 0)
 			continue;
-		row = rows_sample(&p->rows, probe->backend, probe->slot, &worker->stats[i], look,
-			elapsed_ns);
+		row = rows_sample(
+			&p->rows, probe->backend, probe->slot, &worker->stats[i], look, elapsed_ns);
 		if (row == NULL)
 			continue;
 		if (row->info.health == HEALTH_DOWN)
-			log_warn("deployment_down", "backend=%s model=%s why=\"%s\"", row->info.backend,
-				row->info.model, row->info.why);
+			log_warn("deployment_down", "backend=%s model=%s why=\"%s\"",
+				row->info.backend, row->info.model, row->info.why);
 		else
 			log_info("deployment_up", "backend=%s model=%s", row->info.backend,
 				row->info.model);
@@ -213,8 +214,11 @@ on_probe_model(struct worker *w, const struct msg *m, struct bytes *payload)
 	b = config_backend(w->config, probe->backend);
 	if (b == NULL)
 		return;
-	f = (struct found){.context_tokens = from->context_tokens, .endpoints = from->endpoints,
-		.tools = from->tools, .vision = from->vision, .json = from->json,
+	f = (struct found){.context_tokens = from->context_tokens,
+		.endpoints = from->endpoints,
+		.tools = from->tools,
+		.vision = from->vision,
+		.json = from->json,
 		.loaded = from->loaded};
 	(void)msg_str_copy(f.name, sizeof(f.name), from->model);
 	if (!rows_found(&p->rows, b, &f, clock_ns()) && probe->models == 0)

@@ -31,7 +31,7 @@ bool average_update(struct profile_info *p, const struct sample *delta, uint64_t
 enum health_event {
 	HEALTH_PROBE_OK,
 	HEALTH_PROBE_FAILED,
-	HEALTH_CALL_OK,	     /* the latest call was answered */
+	HEALTH_CALL_OK, /* the latest call was answered */
 	HEALTH_CALLS_FAILED, /* HEALTH_FAILURES_MAX calls in a row were not */
 	HEALTH_WORKER_GONE,
 	HEALTH_WORKER_BACK,
@@ -49,17 +49,17 @@ enum health_event health_of_calls(const struct sample *now, const struct sample 
 
 struct row {
 	struct profile_info info; /* used 0: free */
-	bool configured;	  /* the config names it: has a row for good */
-	bool listed;		  /* seen by the probe that runs */
-	bool dirty;		  /* differs from the board */
-	int slot;		  /* whose counters `last` is of; -1: none yet */
+	bool configured; /* the config names it: has a row for good */
+	bool listed; /* seen by the probe that runs */
+	bool dirty; /* differs from the board */
+	int slot; /* whose counters `last` is of; -1: none yet */
 	struct sample last;
 };
 
 struct rows {
 	struct row row[PROFILES_MAX];
 	bool notable; /* gateways must look: a row came, went, changed health or abilities */
-	bool moved;   /* gateways should look soon: an average moved */
+	bool moved; /* gateways should look soon: an average moved */
 };
 
 /* A model as a probe found it; name NUL-terminated. Abilities are enum tri. */
@@ -75,13 +75,13 @@ void rows_adopt(struct rows *rows, unsigned i, const struct profile_info *info);
 /* Rows for all deployments of c; those that c leaves no reason for go. */
 void rows_configure(struct rows *rows, const struct config *c);
 /* A probe of b found this model; false where it should have a row and the table is full. */
-bool rows_found(struct rows *rows, const struct config_backend *b, const struct found *f,
-	uint64_t now_ns);
+bool rows_found(
+	struct rows *rows, const struct config_backend *b, const struct found *f, uint64_t now_ns);
 /* The list of b was complete: what it did not hold is gone. */
 void rows_list_end(struct rows *rows, const char *backend);
 /* One health event for all rows of a backend; returns how many changed. */
-unsigned rows_health(struct rows *rows, const char *backend, enum health_event event,
-	const char *why);
+unsigned rows_health(
+	struct rows *rows, const char *backend, enum health_event event, const char *why);
 
 enum rows_look { ROWS_BASELINE, ROWS_COUNT };
 
@@ -94,14 +94,14 @@ struct row *rows_sample(struct rows *rows, const char *backend, int slot,
 
 struct probe {
 	char backend[NAME_MAX_LEN]; /* "": free */
-	bool wanted;		    /* used while the config is compared */
-	int slot;		    /* of the worker, -1: none ready */
+	bool wanted; /* used while the config is compared */
+	int slot; /* of the worker, -1: none ready */
 	uint32_t generation;
 	uint64_t gone_ns; /* since when there is none ready; 0: said to be gone already */
 	bool running;
 	bool discover; /* the running one lists the models */
-	bool down;     /* the last one failed */
-	uint64_t id;   /* request id of the running one */
+	bool down; /* the last one failed */
+	uint64_t id; /* request id of the running one */
 	uint32_t models;
 	uint64_t started_ns, deadline_ns, next_ns, next_list_ns;
 };

@@ -135,8 +135,8 @@ rows_tri(uint32_t v)
 }
 
 bool
-rows_found(struct rows *rows, const struct config_backend *b, const struct found *f,
-	uint64_t now_ns)
+rows_found(
+	struct rows *rows, const struct config_backend *b, const struct found *f, uint64_t now_ns)
 {
 	struct row *row;
 
