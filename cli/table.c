@@ -138,6 +138,7 @@ table_widths(const struct table *t, size_t *widths)
 {
 	size_t total, widest;
 
+	CHECK(t->columns > 0);
 	for (size_t c = 0; c < t->columns; c++)
 		widths[c] = text_width(t->titles[c]);
 	for (size_t i = 0; i < t->len; i++)
@@ -194,6 +195,7 @@ table_print(const struct table *t, const char *title, FILE *to)
 	(void)fprintf(to, "%s%s\n", title, t->len == 0 ? ": none" : "");
 	if (t->len == 0)
 		return;
+	CHECK(t->columns > 0);
 	table_widths(t, widths);
 	for (size_t c = 0; c < t->columns; c++)
 		print_cell(to, t->titles[c], widths[c], t->aligns[c],
