@@ -318,7 +318,7 @@ Test(backend_http, close_before_an_answer_is_a_reset)
 
 Test(backend_http, reset_before_headers_is_a_reset)
 {
-	expect_fail(&(struct script){NULL, RESET, true}, true, ERR_RESET, "before the answer");
+	expect_fail(&(struct script){NULL, RESET, false}, true, ERR_RESET, "before the answer");
 }
 
 Test(backend_http, reset_after_headers_is_a_cut)

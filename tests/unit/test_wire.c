@@ -101,8 +101,11 @@ static const struct {
 };
 
 /* Between two cuts that are tried by one test: under a sanitizer not all of them. */
-#ifdef __SANITIZE_ADDRESS__
-enum { CUT_STEP = 38 };
+#ifndef __has_feature
+#define __has_feature(x) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
+enum { CUT_STEP = 94 };
 #else
 enum { CUT_STEP = 2 };
 #endif

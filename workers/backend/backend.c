@@ -3,8 +3,8 @@
  * backend.c - one upstream: its dialect, its key, its calls
  *
  * Runs as:      shunt-backend, one process per row of the config's backends
- * Handles:      ChatStart, ChatCredit, ChatCancel from gateways, ProbeStart from the profiler;
- *               sends ChatDelta, ChatEnd, ChatFail, ProbeModel, ProbeEnd
+ * Handles:      ChatStart, ChatCredit, ChatCancel from gateways, ProbeStart from the profiler
+ * Sends:        ChatDelta, ChatEnd, ChatFail to the gateway, ProbeModel, ProbeEnd to the profiler
  * Writes:       its own row on the board: counters, figures per deployment
  * If it dies:   its calls end as worker_died at once (the generation changes) and cascade where no
  *               byte was sent; the next life starts without memory of them
