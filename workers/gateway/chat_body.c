@@ -36,9 +36,9 @@ body_fault(struct body_walk *w, const char *param, const char *what)
 static void
 body_add_turn(struct body_walk *w, struct json content)
 {
-	struct route_request *r = &w->out->route;
+	size_t at = w->out->route.user_turns++ % ARRAY_LEN(w->turns);
 
-	w->turns[r->user_turns++ % ARRAY_LEN(w->turns)] = content;
+	w->turns[at] = content;
 }
 
 static void
