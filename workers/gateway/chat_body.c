@@ -11,6 +11,7 @@
 #include "workers/gateway/gateway.h"
 
 enum {
+	BODY_TURNS = 4, /* as many as struct route_request has room for */
 	TURN_HEAD_MAX = 48 * 1024, /* of a longer turn, routing sees this much of its start */
 	TURN_TAIL_MAX = 16 * 1024  /* and this much of its end */
 };
@@ -19,7 +20,7 @@ enum {
 struct body_walk {
 	struct chat_body *out;
 	enum chat_body_form form;
-	struct json turns[ARRAY_LEN(((struct route_request *)0)->turns)]; /* a ring */
+	struct json turns[BODY_TURNS]; /* a ring */
 	bool saw_prompt; /* messages, prompt or input */
 	struct err *e;
 };
@@ -36,7 +37,7 @@ body_fault(struct body_walk *w, const char *param, const char *what)
 static void
 body_add_turn(struct body_walk *w, struct json content)
 {
-	size_t at = w->out->route.user_turns++ % ARRAY_LEN(w->turns);
+	size_t at = w->out->route.user_turns++ % BODY_TURNS;
 
 	w->turns[at] = content;
 }
@@ -361,13 +362,15 @@ static void
 body_decode_turns(struct body_walk *w)
 {
 	struct route_request *r = &w->out->route;
-	size_t at[ARRAY_LEN(w->turns)];
+	size_t at[BODY_TURNS];
 
-	r->turns_count = MIN(r->user_turns, ARRAY_LEN(w->turns));
+	_Static_assert(ARRAY_LEN(r->turns) == BODY_TURNS, "turns");
+
+	r->turns_count = MIN(r->user_turns, BODY_TURNS);
 	for (size_t i = 0; i < r->turns_count; i++) {
 		at[i] = w->out->text.len;
 		body_decode_turn(&w->out->text,
-			w->turns[(r->user_turns - 1 - i) % ARRAY_LEN(w->turns)]);
+			w->turns[(r->user_turns - 1 - i) % BODY_TURNS]);
 		body_cut_turn(&w->out->text, at[i]);
 		r->turns_len[i] = w->out->text.len - at[i];
 		buf_add_char(&w->out->text, '\0');
