@@ -25,8 +25,6 @@ struct body_walk {
 	struct err *e;
 };
 
-typedef enum err_code body_field_fn(struct body_walk *w, struct json v);
-
 static enum err_code
 body_fault(struct body_walk *w, const char *param, const char *what)
 {
@@ -272,7 +270,7 @@ body_on_route(struct body_walk *w, struct json v)
 static const struct body_field {
 	const char *name;
 	unsigned endpoints;
-	body_field_fn *fn;
+	enum err_code (*fn)(struct body_walk *w, struct json v);
 } body_fields[] = {
 	{"model", EP(ROUTE_CHAT) | EP(ROUTE_COMPLETIONS) | EP(ROUTE_EMBEDDINGS), body_on_model},
 	{"messages", EP(ROUTE_CHAT), body_on_messages},
@@ -320,10 +318,11 @@ static void
 body_cut_turn(struct buf *text, size_t from)
 {
 	size_t len = text->len - from, head = TURN_HEAD_MAX, tail;
-	char *p = text->data + from;
+	char *p;
 
 	if (len <= TURN_HEAD_MAX + TURN_TAIL_MAX)
-		return;
+		return; /* also a buffer that has no memory yet */
+	p = text->data + from;
 	tail = len - TURN_TAIL_MAX;
 	while (head > 0 && ((unsigned char)p[head] & 0xc0) == 0x80)
 		head--;
