@@ -124,6 +124,7 @@ static struct {
 	struct msg_chat_end end;
 	struct msg_chat_fail fail;
 	struct msg_probe_end probe;
+	struct msg_probe_model model; /* the last one; its string is gone */
 	char text[400], finish[64];
 } heard;
 
@@ -151,6 +152,7 @@ bus_send(struct bus *bus, unsigned slot, uint32_t generation, struct msg *m, str
 		(void)msg_str_copy(heard.text, sizeof(heard.text), m->chat_fail.text);
 		break;
 	case MSG_PROBE_MODEL:
+		heard.model = m->probe_model;
 		buf_add(&heard.models, m->probe_model.model.p, m->probe_model.model.len);
 		buf_add_char(&heard.models, ' ');
 		return ERR_OK;
@@ -599,6 +601,8 @@ Test(backend_http, probe_lists_the_models)
 	cr_expect(heard.probe.discovered);
 	cr_expect_eq(heard.probe.models, 2);
 	cr_expect_str_eq(buf_str(&heard.models), "a b ");
+	cr_expect_eq(heard.model.context_tokens, 99);
+	cr_expect_eq(heard.model.vision, TRI_UNKNOWN);
 	worker_tear_down();
 }
 
@@ -629,5 +633,8 @@ Test(backend_http, probe_of_ollama_asks_each_model_what_it_can_do)
 	probe_once(s, ARRAY_LEN(s), BACKEND_OLLAMA);
 	cr_expect(heard.probe.ok, "%s", heard.text);
 	cr_expect_str_eq(buf_str(&heard.models), "llava:latest ");
+	cr_expect_eq(heard.model.context_tokens, 8192);
+	cr_expect_eq(heard.model.vision, TRI_YES);
+	cr_expect_eq(heard.model.tools, TRI_NO);
 	worker_tear_down();
 }

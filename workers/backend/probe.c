@@ -60,7 +60,6 @@ probe_add(struct probe *p, struct json name)
 	return m;
 }
 
-/* What is not known counts as there, but for vision: most models can't see. */
 static void
 send_model(struct probe *p, const struct probe_model *found)
 {
@@ -70,10 +69,10 @@ send_model(struct probe *p, const struct probe_model *found)
 		.model = msg_str(found->name),
 		.context_tokens = found->context_tokens,
 		.endpoints = found->endpoints,
-		.tools = found->tools != TRI_NO,
-		.vision = found->vision == TRI_YES,
-		.json = found->json != TRI_NO,
-		.loaded = found->loaded != TRI_NO,
+		.tools = (uint8_t)found->tools,
+		.vision = (uint8_t)found->vision,
+		.json = (uint8_t)found->json,
+		.loaded = (uint8_t)found->loaded,
 	};
 	(void)asker_reply(p->backend, &p->asker, &m, NULL);
 }
