@@ -142,13 +142,13 @@ config_route(const struct config *c, const char *name)
 }
 
 uint64_t
-config_hash_listen(const struct config *c)
+config_hash_gateway(const struct config *c)
 {
 	uint64_t hash = HASH_START;
 
 	for (size_t i = 0; i < c->listen_len; i++)
 		hash = config_hash_bytes(hash, c->listen[i].text, strlen(c->listen[i].text));
-	return hash;
+	return config_section_hash(SECTION_AUTH, c, hash);
 }
 
 uint64_t

@@ -222,10 +222,11 @@ const struct config_model *config_model(const struct config *c, const char *name
 const struct config_route *config_route(const struct config *c, const char *name);
 
 /*
- * A hash of what a worker was built from (line numbers do not count), so that a reload restarts it only when that changed: the
- * listening sockets for a gateway, its backend row for a backend worker.
+ * A hash of what a worker was built from (line numbers do not count), so that a reload restarts it
+ * only when that changed: the listening sockets and the names of its key files (its sandbox admits
+ * no others) for a gateway, its backend row for a backend worker.
  */
-uint64_t config_hash_listen(const struct config *c);
+uint64_t config_hash_gateway(const struct config *c);
 uint64_t config_hash_backend(const struct config_backend *b);
 
 /* The reference of all keys, from key_list.h: Markdown for docs/config.md, roff for the man page. */

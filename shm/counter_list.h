@@ -3,9 +3,9 @@
  * counter_list.h - every counter and gauge, once
  *
  * Without include guard: define COUNTER(symbol, type, metric, help) and include it.
- * Every worker has all of them in its row; /metrics prints each with labels role and worker for the
- * workers that ever touched it, and `shunt_` in front. type: counter (only grows, survives restarts
- * of its slot) or gauge (set to 0 at every start).
+ * Every worker has all of them in its row; /metrics prints each with `shunt_` in front and labels
+ * role and worker: gauges of all workers, counters of those that ever touched them. type: counter
+ * (only grows, survives restarts of its slot) or gauge (set to 0 at every start).
  */
 COUNTER(HTTP_CONNECTIONS, counter, connections_total, "Client connections accepted.")
 COUNTER(HTTP_OPEN, gauge, connections_open, "Client connections open now.")

@@ -63,7 +63,7 @@ table_want_role(struct table_wants *wants, const struct config *c, enum role rol
 {
 	const struct table_role *r = table_role(role);
 	uint32_t count = (r->fds & FD_LISTEN) != 0 ? c->gateways : 1;
-	uint64_t hash = (r->fds & FD_LISTEN) != 0 ? config_hash_listen(c) : 0;
+	uint64_t hash = (r->fds & FD_LISTEN) != 0 ? config_hash_gateway(c) : 0;
 	char name[NAME_MAX_LEN];
 
 	if ((r->fds & ROLE_EACH_BACKEND) != 0) {

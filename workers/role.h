@@ -17,9 +17,10 @@ enum role {
 
 #define ROLE_BIT(role) (1U << (role))
 
-/* The fds column: what a process of this role inherits, and how many there are of it (by default
- * one). */
+/* The fds column: what a process of this role inherits and may write, and how many there are of it
+ * (by default one). */
 enum {
 	FD_LISTEN = 1,	       /* the listening sockets; as many processes as `gateways` says */
 	ROLE_EACH_BACKEND = 2, /* one process for each backend of the config, named after it */
+	ROLE_PROFILES = 4,     /* the sole writer of the board's profile table */
 };

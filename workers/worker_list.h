@@ -9,9 +9,9 @@
  *   symbol      ROLE_<symbol>
  *   name        of the role, its folder workers/<name>/ and its binary shunt-<name>
  *   calls       roles it may open a conversation with (bit mask); they answer on the same path
- *   fds         what it inherits and how many there are: flags of workers/role.h
+ *   fds         what it inherits and may write, how many there are: flags of workers/role.h
  *   stop_order  lower stops first; a role is only told to stop when all lower ones have gone
  */
 WORKER(GATEWAY, gateway, ROLE_BIT(ROLE_BACKEND) | ROLE_BIT(ROLE_PROFILER), FD_LISTEN, 1)
-WORKER(PROFILER, profiler, ROLE_BIT(ROLE_BACKEND), 0, 2)
+WORKER(PROFILER, profiler, ROLE_BIT(ROLE_BACKEND), ROLE_PROFILES, 2)
 WORKER(BACKEND, backend, 0, ROLE_EACH_BACKEND, 3)

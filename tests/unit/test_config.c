@@ -197,10 +197,20 @@ Test(config, hashes_change_only_with_their_own_input)
 				     "backends: [{name: b, url: \"http://h\"}]");
 
 	cr_assert_eq(config_hash_backend(&a->backends[0]), config_hash_backend(&b->backends[0]));
-	cr_assert_eq(config_hash_listen(a), config_hash_listen(b));
-	cr_assert_neq(config_hash_listen(a), config_hash_listen(other));
+	cr_assert_eq(config_hash_gateway(a), config_hash_gateway(b));
+	cr_assert_neq(config_hash_gateway(a), config_hash_gateway(other));
 	cr_assert_eq(
 		config_hash_backend(&a->backends[0]), config_hash_backend(&other->backends[0]));
+}
+
+Test(config, a_gateway_is_replaced_for_key_files_that_its_sandbox_did_not_admit)
+{
+	AUTO(config_free) struct config *open = parse("backends: [{name: b, kind: sim}]");
+	AUTO(config_free)
+	struct config *closed = parse("auth: {keys_file: /etc/shunt/keys}\n"
+				      "backends: [{name: b, kind: sim}]");
+
+	cr_assert_neq(config_hash_gateway(open), config_hash_gateway(closed));
 }
 
 static const char *
@@ -287,7 +297,7 @@ Test(config, every_default_of_the_reference_reads_back_as_itself)
 
 	cr_assert_eq(
 		config_hash_backend(&empty->backends[0]), config_hash_backend(&full->backends[0]));
-	cr_assert_eq(config_hash_listen(empty), config_hash_listen(full));
+	cr_assert_eq(config_hash_gateway(empty), config_hash_gateway(full));
 	cr_assert_arr_eq(&empty->limits, &full->limits, sizeof(empty->limits));
 	cr_assert_arr_eq(&empty->restart, &full->restart, sizeof(empty->restart));
 	cr_assert_eq(empty->start_ms, full->start_ms);

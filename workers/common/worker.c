@@ -86,7 +86,7 @@ life_on_signal(void *arg, uint32_t events)
 		loop_stop(l->w.loop);
 		return;
 	}
-	log_info("worker_draining", "limit_ms=%u", l->config->drain_ms);
+	log_debug("worker_draining", "limit_ms=%u", l->config->drain_ms);
 	l->w.draining = true;
 	loop_timer_set(l->w.loop, &l->drain_end, clock_ns() + clock_ms_to_ns(l->config->drain_ms));
 	l->role->on_drain(&l->w);
@@ -216,15 +216,25 @@ life_signals(struct life *l, struct err *e)
 	return ERR_OK;
 }
 
+static enum board_access
+role_access(enum role role)
+{
+	static const unsigned rows[ROLES] = {
+#define WORKER(symbol, name, calls, fds, stop_order) [ROLE_##symbol] = (fds),
+#include "workers/worker_list.h"
+#undef WORKER
+	};
+
+	return (rows[role] & ROLE_PROFILES) != 0 ? BOARD_SLOT_AND_PROFILES : BOARD_SLOT_ONLY;
+}
+
 static MUST enum err_code
 life_board(struct life *l, struct err *e)
 {
-	const enum board_access access =
-		l->role->role == ROLE_PROFILER ? BOARD_SLOT_AND_PROFILES : BOARD_SLOT_ONLY;
 	struct slot_info info;
 
-	if (board_attach(&l->w.board, WORKER_FD_BOARD_RO, WORKER_FD_BOARD_RW, l->w.slot, access,
-		    e) != ERR_OK)
+	if (board_attach(&l->w.board, WORKER_FD_BOARD_RO, WORKER_FD_BOARD_RW, l->w.slot,
+		    role_access(l->role->role), e) != ERR_OK)
 		return e->code;
 	(void)close(WORKER_FD_BOARD_RO);
 	(void)close(WORKER_FD_BOARD_RW);
@@ -341,7 +351,7 @@ life_start(struct life *l, int argc, char **argv, struct err *e)
 	if (write(WORKER_FD_READY, "\n", 1) != 1)
 		return err_set(e, ERR_SYS, "readiness pipe: %s", strerror(errno));
 	(void)close(WORKER_FD_READY);
-	log_info("worker_ready", "pid=%d generation=%u", (int)getpid(), l->w.generation);
+	log_debug("worker_ready", "pid=%d generation=%u", (int)getpid(), l->w.generation);
 	return ERR_OK;
 }
 
@@ -375,7 +385,7 @@ worker_main(int argc, char **argv, const struct worker_role *role)
 	l->w.role = role->role;
 	if (life_start(l, argc, argv, &e) == ERR_OK) {
 		loop_run(l->w.loop);
-		log_info("worker_ended", "pid=%d", (int)getpid());
+		log_debug("worker_ended", "pid=%d", (int)getpid());
 	} else {
 		life_last_words(l, &e);
 		status = EXIT_FAILURE;

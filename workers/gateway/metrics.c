@@ -82,7 +82,7 @@ metrics_put_row(struct buf *out, enum counter c, const struct metrics_worker *ro
 	buf_addf(out, "# HELP shunt_%s %s\n# TYPE shunt_%s %s\n", row->metric, row->help,
 		row->metric, row->gauge ? "gauge" : "counter");
 	for (size_t i = 0; i < len; i++) {
-		if (rows[i].counters[c] == 0)
+		if (rows[i].counters[c] == 0 && !row->gauge)
 			continue;
 		buf_addf(out, "shunt_%s{role=\"%s\",worker=\"", row->metric, rows[i].role);
 		metrics_label(out, rows[i].name);
