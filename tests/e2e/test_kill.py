@@ -163,8 +163,8 @@ def test_kill_every_role_under_load(daemon):
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSEGV])
 def test_kill_of_one_backend_does_not_touch_requests_on_the_other(daemon, how):
     d = daemon({**config(), "backends": [
-        sim("victim", models=["m1"], tokens_per_s=200, tokens=40),
-        sim("other", models=["m2"], tokens_per_s=200, tokens=40)], "gateways": 1})
+        sim("victim", models=["m1"], tokens_per_s=200, tokens=600),
+        sim("other", models=["m2"], tokens_per_s=200, tokens=600)], "gateways": 1})
     d.allow(".*")
     names = {w["name"]: w["pid"] for w in d.status()["workers"]}
     results = []
