@@ -130,6 +130,7 @@ def ready(d, worker):
                in d.events("worker_ready")) or not procs.stat(worker.pid)
 
 
+@pytest.mark.timeout(120 + 2 * KILLS)
 def test_kill_every_role_under_load(daemon):
     d = daemon(config())
     d.allow(".*")
