@@ -193,7 +193,7 @@ def test_a_run_dir_left_by_a_killed_daemon_is_taken_over(daemon, tmp_path):
     first.process.wait()
     until("its workers are gone", lambda: not [w for w in workers if procs.stat(w.pid)
                                                and procs.stat(w.pid)[0] != "Z"], 3)
-    first.stopped = True
+    first.kill()
     second = daemon(run_dir=run_dir)
     assert second.chat().status_code == 200
 
