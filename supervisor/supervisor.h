@@ -30,6 +30,7 @@ struct seat {
 	char name[NAME_MAX_LEN];
 	unsigned index;
 	uint64_t hash;	     /* of the config it was started from */
+	uint64_t files;	     /* which files that config's names stood for; 0: not all were there */
 	bool wanted;	     /* by the config in force */
 	bool fresh;	     /* not started since it was given to this worker */
 	uint32_t generation; /* lives of the slot, whoever had it */

@@ -2,11 +2,13 @@
 /*
  * table.c - which workers the config wants, and getting from those that run to those
  *
- * A worker is the same as before when role, name and the hash of its part of the config are. A
- * changed one gets a successor in another slot and is drained when that one serves.
+ * A worker is the same as before when role, name, the hash of its part of the config and the files
+ * that its sandbox admits are. A changed one gets a successor in another slot and is drained when
+ * that one serves.
  */
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "lib/base/log.h"
 #include "supervisor/supervisor.h"
@@ -16,6 +18,7 @@ struct table_want {
 	char name[NAME_MAX_LEN];
 	unsigned index;
 	uint64_t hash;
+	uint64_t files; /* which files its config's names stand for now; 0: not all are there */
 };
 
 struct table_wants {
@@ -39,8 +42,35 @@ table_role(enum role role)
 	return &roles[role];
 }
 
+/* Another file under the same name? A sandbox admits files, not names. */
+static uint64_t
+table_file(uint64_t files, const char *path, bool count_time)
+{
+	const uint64_t odd = UINT64_C(0x9e3779b97f4a7c15);
+	struct stat st;
+
+	if (path == NULL || files == 0)
+		return files;
+	if (stat(path, &st) != 0)
+		return 0;
+	files = (files ^ (uint64_t)st.st_dev) * odd;
+	files = (files ^ (uint64_t)st.st_ino) * odd;
+	if (count_time)
+		files = (files ^ (uint64_t)st.st_mtim.tv_sec) * odd ^ (uint64_t)st.st_mtim.tv_nsec;
+	return files | 1;
+}
+
+/* The worker itself reads a key again that was written into the same file; its TLS library keeps the
+ * certificates of its first look. */
+static uint64_t
+table_backend_files(const struct config_backend *b)
+{
+	return table_file(table_file(1, b->key_file, false), b->ca_file, true);
+}
+
 static void
-table_want(struct table_wants *wants, enum role role, const char *name, uint64_t hash)
+table_want(struct table_wants *wants, enum role role, const char *name, uint64_t hash,
+	uint64_t files)
 {
 	struct table_want *row;
 
@@ -53,6 +83,7 @@ table_want(struct table_wants *wants, enum role role, const char *name, uint64_t
 	row->role = role;
 	(void)snprintf(row->name, sizeof(row->name), "%s", name);
 	row->hash = hash;
+	row->files = files;
 	row->index = 0;
 	for (size_t i = 0; i + 1 < wants->len; i++)
 		row->index += wants->rows[i].role == role;
@@ -69,7 +100,8 @@ table_want_role(struct table_wants *wants, const struct config *c, enum role rol
 	if ((r->fds & ROLE_EACH_BACKEND) != 0) {
 		for (size_t i = 0; i < c->backends_len; i++)
 			table_want(wants, role, c->backends[i].name,
-				config_hash_backend(&c->backends[i]));
+				config_hash_backend(&c->backends[i]),
+				table_backend_files(&c->backends[i]));
 		return;
 	}
 	for (uint32_t i = 0; i < count; i++) {
@@ -77,7 +109,7 @@ table_want_role(struct table_wants *wants, const struct config *c, enum role rol
 			(void)snprintf(name, sizeof(name), "%s-%u", r->name, i);
 		else
 			(void)snprintf(name, sizeof(name), "%s", r->name);
-		table_want(wants, role, name, hash);
+		table_want(wants, role, name, hash, 0);
 	}
 }
 
@@ -93,6 +125,8 @@ table_find_same(struct supervisor *s, const struct table_want *want)
 
 		if (!child_stays(seat->state) || seat->wanted || seat->role != want->role ||
 			seat->hash != want->hash || strcmp(seat->name, want->name) != 0)
+			continue;
+		if (want->files != 0 && seat->files != want->files)
 			continue;
 		if (found == NULL || seat->state == CHILD_READY)
 			found = seat;
@@ -122,6 +156,7 @@ table_place(struct supervisor *s, const struct table_want *want)
 		return;
 	}
 	seat_assign(seat, want->role, want->name, want->index, want->hash);
+	seat->files = want->files;
 	seat_event(s, seat, CHILD_EVENT_START);
 }
 

@@ -317,25 +317,39 @@ http_tls_failure(const struct http_call *c, CURLcode code, struct err *e)
 		c->error[0] != '\0' ? c->error : curl_easy_strerror(code));
 }
 
+static enum err_code
+http_connect_failure(const struct http_call *c, const char *text, struct err *e)
+{
+	const char *whose = c->http->proxy != NULL ? "its proxy: " : "";
+	long os_errno = 0;
+
+	(void)curl_easy_getinfo(c->easy, CURLINFO_OS_ERRNO, &os_errno);
+	if (os_errno == ECONNREFUSED)
+		return err_set(e, ERR_CONNECT, "%sconnection refused: nothing listens there", whose);
+	return err_set(e, ERR_CONNECT, "%scan't connect: %.250s", whose,
+		os_errno != 0 ? strerror((int)os_errno) : text);
+}
+
 /* What curl's result means for the call. */
 static enum err_code
 http_failure(const struct http_call *c, CURLcode code, struct err *e)
 {
-	long os_errno = 0;
+	long tunnel_status = 0;
 	const char *text = c->error[0] != '\0' ? c->error : curl_easy_strerror(code);
 
+	(void)curl_easy_getinfo(c->easy, CURLINFO_HTTP_CONNECTCODE, &tunnel_status);
+	if (tunnel_status >= 300)
+		return err_set(e, ERR_CONNECT, "its proxy refuses the tunnel with status %ld",
+			tunnel_status);
 	switch (code) {
 	case CURLE_COULDNT_RESOLVE_HOST:
-	case CURLE_COULDNT_RESOLVE_PROXY:
 		return err_set(e, ERR_CONNECT, "its name does not resolve: %.250s", text);
+	case CURLE_COULDNT_RESOLVE_PROXY:
+		return err_set(e, ERR_CONNECT, "its proxy's name does not resolve: %.250s", text);
 	case CURLE_COULDNT_CONNECT:
-		(void)curl_easy_getinfo(c->easy, CURLINFO_OS_ERRNO, &os_errno);
-		if (os_errno == ECONNREFUSED)
-			return err_set(e, ERR_CONNECT, "connection refused: nothing listens there");
-		return err_set(e, ERR_CONNECT, "can't connect: %.250s",
-			os_errno != 0 ? strerror((int)os_errno) : text);
+		return http_connect_failure(c, text, e);
 	case CURLE_PROXY:
-		return err_set(e, ERR_CONNECT, "the proxy failed: %.250s", text);
+		return err_set(e, ERR_CONNECT, "its proxy failed: %.250s", text);
 	case CURLE_SSL_CONNECT_ERROR:
 	case CURLE_PEER_FAILED_VERIFICATION:
 	case CURLE_SSL_CERTPROBLEM:
@@ -565,6 +579,7 @@ http_apply_options(struct http_call *c)
 	(void)curl_easy_setopt(c->easy, CURLOPT_PROTOCOLS_STR, "http,https");
 	(void)curl_easy_setopt(c->easy, CURLOPT_USERAGENT, "shunt/" SHUNT_VERSION);
 	(void)curl_easy_setopt(c->easy, CURLOPT_PROXY, h->proxy == NULL ? "" : h->proxy);
+	(void)curl_easy_setopt(c->easy, CURLOPT_NOPROXY, ""); /* nor the environment's exceptions */
 	(void)curl_easy_setopt(c->easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
 	(void)curl_easy_setopt(c->easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
 	(void)curl_easy_setopt(c->easy, CURLOPT_SSL_VERIFYPEER, h->tls_verify ? 1L : 0L);

@@ -148,8 +148,12 @@ def fail(status, kind="server_error", message="scripted failure", headers=(), co
 
 
 class Upstream:
-    def __init__(self, models=("m",), chat=None):
+    """`tls` is an ssl.SSLContext of a server; `host` may be an IPv6 address."""
+
+    def __init__(self, models=("m",), chat=None, tls=None, host="127.0.0.1", port=0):
         self.models = list(models)
+        self.tls = tls
+        self.host = host
         self.chat = chat or answer()
         self.other = {}  # path -> script
         self.requests = []
@@ -157,7 +161,8 @@ class Upstream:
         self.connections = 0
         self.lock = threading.Lock()
         self.stopping = threading.Event()
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.listener = socket.create_server((host, port), family=family, backlog=256)
         self.port = self.listener.getsockname()[1]
         self.open = set()
         self.thread = threading.Thread(target=self._accept, daemon=True)
@@ -165,7 +170,8 @@ class Upstream:
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
 
     # ---- what tests ask
 
@@ -189,6 +195,8 @@ class Upstream:
                 peer, _ = self.listener.accept()
             except OSError:
                 return
+            if self.tls:
+                peer = self.tls.wrap_socket(peer, server_side=True, do_handshake_on_connect=False)
             with self.lock:
                 self.connections += 1
                 number = self.connections
@@ -198,6 +206,8 @@ class Upstream:
     def _serve(self, peer, number):
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
+            if self.tls:
+                peer.do_handshake()
             pending = b""
             while not self.stopping.is_set():
                 request, pending = self._read_request(peer, pending, number)
