@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What shunt does not know goes through untouched, byte for byte, both ways."""
 import json
+import threading
 
 import pytest
 from harness.daemon import model, openai
-from harness.http import Raw, chat_bytes
+from harness.http import Raw, chat_bytes, simple_chat
 from harness.upstream import chunk, completion
 
 BODY = (b'{ "model" : "alias" ,\n "messages":[{"role":"user","content":"caf\\u00e9 \xc3\xa9",'
@@ -134,3 +135,29 @@ def test_upstream_error_text_and_type_come_back(served):
     r = d.chat("alias")
     assert r.status_code == 400
     assert "no such tool" in r.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("size", [300 << 10, 3 << 20])
+def test_a_large_event_goes_through_when_a_little_credit_is_spent(served, size):
+    """The gateway gives credit back in large steps: the event must not wait for all of it."""
+    go = threading.Event()
+
+    def script(x):
+        x.begin_stream()
+        x.event(chunk({"role": "assistant", "content": "small"}))
+        go.wait(20)
+        x.event(chunk({"content": "A" * size}))
+        x.event(chunk({}, "stop"))
+        x.event("[DONE]")
+        x.end_stream()
+    d, _ = served(script, backend={"stall_ms": 3000})
+    with Raw(d) as raw:
+        raw.send(chat_bytes(simple_chat("alias", stream=True)))
+        assert raw.read_head()[0] == 200
+        first = raw.read_chunk()
+        go.set()
+        data = first + b"".join(iter(raw.read_chunk, b""))
+    events = [e[6:] for e in data.decode().split("\n\n") if e.startswith("data: ")]
+    assert events[-1] == "[DONE]", events[-1][:300]
+    parts = [json.loads(e)["choices"][0]["delta"].get("content") or "" for e in events[:-1]]
+    assert "".join(parts) == "small" + "A" * size

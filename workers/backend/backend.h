@@ -18,10 +18,11 @@
 #include "lib/base/json.h"
 #include "schemas/msg.h"
 #include "shm/board.h"
+#include "workers/common/bus.h"
 #include "workers/common/loop.h"
 
 enum {
-	EVENT_MAX_BYTES = 16 * 1024 * 1024, /* one event of an upstream's stream */
+	EVENT_MAX_BYTES = BUS_EVENT_MAX, /* one event of an upstream's stream */
 	ERROR_BODY_MAX = 64 * 1024,	    /* of an upstream's error that goes to the client */
 	ANSWER_ID_MAX = 64,
 	FINISH_MAX = 64,

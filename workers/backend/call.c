@@ -279,8 +279,8 @@ whole_events(const struct buf *out, size_t limit)
 	return last == NULL ? 0 : (size_t)(last - out->data);
 }
 
-/* How much may go out now. One event larger than all credit there can be goes out when nothing else
- * is under way, or it would never. */
+/* How much may go out now. An event larger than the credit waits for more as long as half of it is
+ * under way: that is when the gateway gives some back. With less under way none would come. */
 static size_t
 call_sendable(const struct call *c)
 {
@@ -293,7 +293,7 @@ call_sendable(const struct call *c)
 	if ((int64_t)out->len <= c->credit)
 		return out->len;
 	n = whole_events(out, (size_t)c->credit);
-	if (n > 0 || c->credit < c->credit_most)
+	if (n > 0 || c->credit <= c->credit_most / 2)
 		return n;
 	end = memmem(out->data, out->len, "\n\n", 2);
 	CHECK(end != NULL);
@@ -540,7 +540,8 @@ call_refuse(struct backend *b, const struct msg *m, const struct bytes *payload,
 	const struct msg_chat_start *s = &m->chat_start;
 
 	if (b->w->draining || b->config == NULL)
-		return err_set(e, ERR_UNAVAILABLE, "backend %s is being stopped", b->w->name);
+		/* this life is over for whoever comes now; the gateway finds the next one */
+		return err_set(e, ERR_WORKER_DIED, "backend %s is being stopped", b->w->name);
 	if (b->in_flight >= b->limits.max_in_flight)
 		return err_set(e, ERR_OVERLOADED, "backend %s has its %u calls in flight already",
 			b->w->name, b->limits.max_in_flight);

@@ -21,6 +21,10 @@ struct bus;
 struct worker;
 struct handler;
 
+/* One event of an upstream's stream at most: so far may a backend go beyond its credit, twice as far
+ * where translation escapes every byte. */
+enum { BUS_EVENT_MAX = 16 * 1024 * 1024 };
+
 /* Bind, connect to nothing yet. Dispatches incoming messages to the handler rows. */
 MUST enum err_code bus_new(struct bus **out, struct worker *w, const struct handler *handlers,
 	size_t handlers_len, struct err *e);
