@@ -251,3 +251,15 @@ def test_kill_of_a_gateway_refuses_no_connection(daemon):
             raw.send(chat_bytes(simple_chat("auto")))
             assert raw.response()[0] == 200
         d.wait_worker(victim)
+
+
+def test_a_request_waits_out_the_restart_delay_of_its_only_backend(daemon):
+    d = daemon({**config(), "gateways": 1, "backends": [sim("only", models=["m1"])],
+                "routes": [{"name": "auto", "models": ["m1"]}],
+                "restart": {"delay_ms": 1500, "delay_max_ms": 1500, "healthy_ms": 50}})
+    d.allow(".*")
+    os.kill(d.workers("backend")[0].pid, signal.SIGKILL)
+    until("it waits to be started again", lambda: [
+        w for w in d.status()["workers"] if (w["role"], w["state"]) == ("backend", "backoff")])
+    r = d.chat("auto")
+    assert r.status_code == 200, r.text

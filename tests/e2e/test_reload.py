@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """SIGHUP: only what changed is replaced, what runs finishes, a bad config changes nothing."""
+import os
 import signal
 import threading
 
@@ -158,3 +159,25 @@ def test_twenty_reloads_in_a_row_leak_nothing(daemon):
         want = 1 + i % 2
         until("as many gateways as wanted", lambda: len(d.workers("gateway")) == want)
     until("as many descriptors as before", lambda: len(procs.fds(d.pid)) <= before)
+
+
+def test_a_request_that_the_draining_backend_refuses_goes_to_its_successor(daemon):
+    slow = {"tokens_per_s": 10, "tokens": 300}
+    d = daemon({"backends": [sim("s", models=["m"], **slow)], "heartbeat_ms": 60000})
+    old = d.workers("backend")[0]
+    with Raw(d) as running, Raw(d) as late:
+        running.send(chat_bytes(simple_chat("m", stream=True)))
+        assert running.read_head()[0] == 200
+        # Sent while the old one was good, read by it when it is told to go.
+        os.kill(old.pid, signal.SIGSTOP)
+        late.send(chat_bytes(simple_chat("m")))
+        until("it is under way", lambda: "shunt_attempts_total{" in d.get("/metrics").text
+              and 'shunt_attempts_total{role="gateway",worker="gateway-0"} 2'
+              in d.get("/metrics").text)
+        before = len(d.log())
+        d.reload(backends=[sim("s", models=["m"])])
+        d.wait_log(rf"worker_draining .*pid={old.pid}", after=before)
+        os.kill(old.pid, signal.SIGCONT)
+        status, _, body = late.response()
+        assert status == 200, body  # by the successor, or by the old one if it read this first
+        assert running.read_chunk(), "what ran there was cut"

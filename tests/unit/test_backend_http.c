@@ -535,7 +535,7 @@ Test(backend_http, draining_worker_takes_no_new_call)
 	worker_set_up(BACKEND_OPENAI);
 	w.draining = true;
 	start_call(true, 10);
-	cr_expect_eq(heard.fail.code, ERR_UNAVAILABLE);
+	cr_expect_eq(heard.fail.code, ERR_WORKER_DIED);
 	worker_tear_down();
 }
 

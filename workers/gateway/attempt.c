@@ -21,7 +21,7 @@ enum {
 	BEAT_LOOK_MS = 500,  /* how often to look at the heartbeat during a long silent answer */
 	PARK_MS = 2500,	     /* wait this long for a worker that is coming back */
 	DEATHS_MAX = 2,	     /* a request that this many workers died under is not tried again */
-	OVERSHOOT_MAX = 1024 * 1024, /* bytes a backend may send beyond its credit */
+	OVERSHOOT_MAX = 2 * BUS_EVENT_MAX + 64 * 1024, /* bytes beyond its credit: one event */
 	SUSPECT_MS = 200     /* tell the profiler of one deployment no more often */
 };
 
@@ -172,6 +172,8 @@ attempt_send(struct request *r, struct err *e)
 	loop_timer_set(r->g->w->loop, &r->hop_timer,
 		r->attempt_ns + clock_ms_to_ns((uint64_t)first_ms + GRACE_MS));
 	gateway_count(r->g, COUNTER_REQ_ATTEMPTS, 1);
+	if (r->attempts > 1)
+		gateway_count(r->g, COUNTER_REQ_CASCADES, 1);
 	return ERR_OK;
 }
 
@@ -186,7 +188,7 @@ attempt_look(struct request *r, uint16_t row, int *slot, uint32_t *generation)
 
 	*slot = board_find_slot(r->g->board, ROLE_BACKEND, k->backend);
 	if (*slot < 0)
-		return k->slot >= 0 ? WORKER_COMING : WORKER_NONE;
+		return k->slot >= 0 || k->coming ? WORKER_COMING : WORKER_NONE;
 	board_slot(r->g->board, (unsigned)*slot, &info);
 	*generation = info.generation;
 	if (info.state != SLOT_READY)
@@ -312,7 +314,6 @@ attempt_failed(struct request *r, const struct err *e, uint16_t http, struct byt
 	}
 	if (e->code == ERR_WORKER_DIED)
 		attempt_forgive(r);
-	gateway_count(r->g, COUNTER_REQ_CASCADES, 1);
 	attempt_next(r);
 }
 

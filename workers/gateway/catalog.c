@@ -78,9 +78,10 @@ catalog_worker_up(const struct catalog_make *m, struct catalog_row *row)
 	/* board_find_slot passes over workers that are dead for the moment */
 	for (unsigned i = 0; !known && i < SLOTS_MAX; i++) {
 		board_slot(m->board, i, &info);
-		if (info.role == ROLE_BACKEND && info.state == SLOT_BACKOFF &&
+		row->coming = info.role == ROLE_BACKEND && info.state == SLOT_BACKOFF &&
 			strcmp(info.name, row->backend) == 0 &&
-			clock_ns() - info.since_ns < clock_ms_to_ns(COMING_BACK_MS))
+			clock_ns() - info.since_ns < clock_ms_to_ns(COMING_BACK_MS);
+		if (row->coming)
 			return true;
 	}
 	catalog_copy_name(row->why, sizeof(row->why),

@@ -295,6 +295,7 @@ struct catalog {
 struct catalog_row {
 	int slot;   /* of the backend's worker; -1: none */
 	bool ready; /* that worker is, when the catalog was made */
+	bool coming; /* slot is -1 only because it waited out its restart delay then */
 	uint32_t first_byte_ms, stall_ms;
 	uint64_t suspect_ns; /* when the profiler was last told */
 	char backend[NAME_MAX_LEN];
