@@ -188,6 +188,8 @@ struct worker_row *board_slot_row(struct board *b, unsigned slot); /* supervisor
  * outlive a restart, and start from 0 where the slot goes to another worker. */
 enum board_life { BOARD_LIFE_FIRST, BOARD_LIFE_AGAIN };
 void board_prepare_slot(struct board *b, unsigned slot, enum board_life life);
+/* Supervisor, when its process has ended: nothing is in flight there, it holds no memory. */
+void board_bury_slot(struct board *b, unsigned slot);
 /* Copy out a slot's last words as one printable line, "" where it left none. */
 void board_last_words(const struct board *b, unsigned slot, char out[LAST_WORDS_MAX]);
 void board_set_profile(struct board *b, unsigned row, const struct profile_info *info);

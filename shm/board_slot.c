@@ -88,6 +88,21 @@ board_slot_row(struct board *b, unsigned slot)
 }
 
 void
+board_bury_slot(struct board *b, unsigned slot)
+{
+	struct worker_row *row = board_slot_row(b, slot);
+
+	for (enum counter c = 0; c < COUNTERS; c++)
+		if (counter_row(c)->gauge)
+			atomic_store(&row->counters[c], 0);
+	for (unsigned i = 0; i < STATS_MAX; i++)
+		if (atomic_load(&row->stats[i].used) != 0)
+			atomic_store(&row->stats[i].in_flight, 0);
+	atomic_store(&row->rss_kb, 0);
+	atomic_store(&row->pss_kb, 0);
+}
+
+void
 board_prepare_slot(struct board *b, unsigned slot, enum board_life life)
 {
 	struct worker_row *row = board_slot_row(b, slot);
@@ -95,15 +110,9 @@ board_prepare_slot(struct board *b, unsigned slot, enum board_life life)
 	/* The pages of a slot that nobody ever had are zero and take no memory yet. */
 	if (life == BOARD_LIFE_FIRST && twin_begin(&b->map->slots[slot].twin) != 0)
 		memset(row, 0, sizeof(*row));
-	for (enum counter c = 0; c < COUNTERS; c++)
-		if (counter_row(c)->gauge)
-			atomic_store(&row->counters[c], 0);
-	for (unsigned i = 0; life == BOARD_LIFE_AGAIN && i < STATS_MAX; i++)
-		if (atomic_load(&row->stats[i].used) != 0)
-			atomic_store(&row->stats[i].in_flight, 0);
+	if (life == BOARD_LIFE_AGAIN)
+		board_bury_slot(b, slot);
 	memset(row->last_words, 0, sizeof(row->last_words));
-	atomic_store(&row->rss_kb, 0);
-	atomic_store(&row->pss_kb, 0);
 	atomic_store(&row->config_seen, 0);
 	atomic_store(&row->heartbeat_ns, clock_ns());
 }

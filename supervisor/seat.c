@@ -155,6 +155,7 @@ seat_term(struct supervisor *s, struct seat *seat)
 	seat->deadline_ns = seat->since_ns + clock_ms_to_ns(s->config->drain_ms);
 	log_info("worker_draining", "role=%s name=%s slot=%u pid=%d",
 		table_role(seat->role)->name, seat->name, seat->slot, seat->pid);
+	seat_publish(s, seat); /* nobody may be sent to it by a row that is older than the signal */
 	seat_signal(seat, SIGTERM);
 }
 
@@ -187,6 +188,7 @@ static void
 seat_leave(struct supervisor *s, struct seat *seat)
 {
 	rundir_forget(s->rundir, seat->slot, seat->generation);
+	board_bury_slot(s->board, seat->slot);
 	seat_close_fds(seat);
 	seat->pid = 0;
 }

@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """/metrics: Prometheus text that lists exactly the rows of shm/counter_list.h."""
+import os
 import re
+import signal
 
 import pytest
-from harness.daemon import sim
+from harness.daemon import model, openai, sim
+from harness.http import Raw, chat_bytes, simple_chat
 from harness.paths import ROOT
+from harness.upstream import fail
+from harness.wait import until
 
 ROW = re.compile(r'^COUNTER\((\w+), (counter|gauge), (\w+), "([^"]*)"\)', re.M)
 SAMPLE = re.compile(r'^(\w+)(?:\{((?:\w+="(?:[^"\\]|\\.)*",?)*)\})? (-?[0-9.e+]+|NaN)$')
@@ -79,9 +84,33 @@ def test_counters_survive_the_death_of_their_worker(served):
     before = total(served, "upstream_ok_total")
     assert before >= 1
     old = served.workers("backend")[0]
-    import os
-    import signal
     served.allow("died", "killed")
     os.kill(old.pid, signal.SIGKILL)
     served.wait_worker(old)
     assert total(served, "upstream_ok_total") >= before
+
+
+def test_a_failure_that_nothing_follows_is_no_cascade(daemon, upstream):
+    bad, good = upstream(models=["a"], chat=fail(500)), upstream(models=["b"])
+    d = daemon({"backends": [openai("bad", bad.url), openai("good", good.url)],
+                "models": [model("a", "bad", quality=0.9), model("b", "good", quality=0.2)],
+                "routes": [{"name": "both", "models": ["a", "b"], "dial": 1.0}]})
+    assert d.chat("a").status_code >= 500
+    assert total(d, "cascades_total") == 0
+    assert d.chat("both").headers["x-shunt-attempts"] == "2"
+    assert total(d, "cascades_total") == 1
+
+
+def test_a_dead_worker_has_nothing_in_flight(daemon):
+    d = daemon({"backends": [sim("s", models=["small"], tokens_per_s=10, tokens=300)],
+                "restart": {"delay_ms": 60000, "delay_max_ms": 60000}})
+    d.allow("died")
+    with Raw(d) as raw:
+        raw.send(chat_bytes(simple_chat("small", stream=True)))
+        assert raw.read_head()[0] == 200
+        assert total(d, "upstream_in_flight") == 1
+        os.kill(d.workers("backend")[0].pid, signal.SIGKILL)
+        until("it waits to be started again",
+              lambda: "backoff" in {w["state"] for w in d.status()["workers"]})
+        assert total(d, "upstream_in_flight") == 0
+        assert d.status()["backends"][0]["in_flight"] == 0

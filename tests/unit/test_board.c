@@ -378,6 +378,12 @@ Test(board, a_restart_keeps_counters_and_clears_gauges)
 	board_own_row(w)->stats[0].used = 1;
 	board_own_row(w)->stats[0].in_flight = 2;
 	board_own_row(w)->stats[0].ok = 9;
+	board_bury_slot(b, 2);
+	cr_assert_eq(board_worker(b, 2)->counters[COUNTER_UP_OK], 5);
+	cr_assert_eq(board_worker(b, 2)->counters[COUNTER_UP_IN_FLIGHT], 0);
+	cr_assert_eq(board_worker(b, 2)->stats[0].in_flight, 0);
+	board_gauge(w, COUNTER_UP_IN_FLIGHT, 2);
+	board_own_row(w)->stats[0].in_flight = 2;
 	board_prepare_slot(b, 2, BOARD_LIFE_AGAIN);
 	cr_assert_eq(board_worker(b, 2)->counters[COUNTER_UP_OK], 5);
 	cr_assert_eq(board_worker(b, 2)->counters[COUNTER_UP_IN_FLIGHT], 0);
