@@ -162,6 +162,79 @@ Test(sandbox, signals_to_others_are_refused)
 }
 
 static int
+try_own_a_signal(void)
+{
+	/* the kernel would send it, and to anybody of our user, once data comes */
+	return fcntl(STDIN_FILENO, F_SETOWN, getppid()) == 0 ? 0 : errno;
+}
+
+static int
+try_choose_a_signal(void)
+{
+	return fcntl(STDIN_FILENO, F_SETSIG, SIGKILL) == 0 ? 0 : errno;
+}
+
+static int
+try_usual_fcntl(void)
+{
+	int fds[2], flags, copy;
+
+	if (pipe2(fds, O_CLOEXEC) != 0)
+		return errno;
+	flags = fcntl(fds[0], F_GETFL);
+	if (flags < 0 || fcntl(fds[0], F_SETFL, flags | O_NONBLOCK) != 0)
+		return errno;
+	copy = fcntl(fds[0], F_DUPFD_CLOEXEC, 0);
+	return copy >= 0 && fcntl(copy, F_GETFD) >= 0 && fcntl(copy, F_SETFD, FD_CLOEXEC) == 0
+		       ? 0
+		       : errno;
+}
+
+Test(sandbox, a_descriptor_sends_no_signals_to_others)
+{
+	need_filter();
+	expect_exit(in_sandbox(SANDBOX_CONNECT, try_own_a_signal), EPERM);
+	expect_exit(in_sandbox(SANDBOX_CONNECT, try_choose_a_signal), EPERM);
+	expect_exit(in_sandbox(0, try_usual_fcntl), 0);
+}
+
+static int
+try_grow_shared_map(void)
+{
+	void *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		return errno;
+	return mremap(p, 4096, 8192, MREMAP_MAYMOVE) != MAP_FAILED ? 0 : errno;
+}
+
+/* Growing the map of its own row of the board would reach the rows of others. */
+Test(sandbox, a_shared_map_does_not_grow)
+{
+	need_filter();
+	expect_exit(in_sandbox(SANDBOX_ACCEPT | SANDBOX_FILES, try_grow_shared_map), EPERM);
+}
+
+static int
+try_large_realloc(void)
+{
+	char *p = malloc(1 << 20), *more;
+
+	if (p == NULL)
+		return ENOMEM;
+	memset(p, 7, 1 << 20);
+	more = realloc(p, 64 << 20);
+	if (more == NULL)
+		return ENOMEM;
+	return more[0] == 7 && more[(1 << 20) - 1] == 7 ? 0 : 1;
+}
+
+Test(sandbox, large_buffers_still_grow)
+{
+	expect_exit(in_sandbox(SANDBOX_ACCEPT | SANDBOX_FILES, try_large_realloc), 0);
+}
+
+static int
 try_inet_socket(void)
 {
 	return socket(AF_INET, SOCK_STREAM, 0) >= 0 ? 0 : errno;
