@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -271,6 +272,38 @@ Test(worker, the_kernel_knows_it_is_sandboxed)
 	text[n] = '\0';
 	(void)fclose(f);
 	cr_assert_not_null(strstr(text, "NoNewPrivs:\t1\n"), "%s", text);
+	cr_assert_eq(kill(rig.pid, SIGTERM), 0);
+	expect_exit(0);
+}
+
+/* A start that fails where a file of the system can be read. */
+static MUST enum err_code
+role_start_reads_etc(struct worker *w, struct err *e)
+{
+	int fd = open("/etc/passwd", O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return role_start(w, e);
+	(void)close(fd);
+	return err_set(e, ERR_SYS, "read /etc/passwd");
+}
+
+/* Keys of upstreams may lie in /etc: a process that clients talk to has no business there. */
+Test(worker, the_system_files_are_for_those_who_connect)
+{
+	struct worker_role role = plain_role();
+
+	if (syscall(SYS_landlock_create_ruleset, NULL, 0, 1) < 1) {
+		rig_fini(); /* a skipped test has no end */
+		cr_skip("this kernel has no Landlock");
+	}
+	role.start = role_start_reads_etc;
+	start(&role, "2");
+	cr_assert_eq(await_ready(), 0, "a backend can't read what its libraries need");
+	expect_exit(1);
+	role.sandbox.allow = SANDBOX_ACCEPT | SANDBOX_FILES;
+	start(&role, "2");
+	cr_assert_eq(await_ready(), '\n', "%s", board_worker(rig.board, SLOT)->last_words);
 	cr_assert_eq(kill(rig.pid, SIGTERM), 0);
 	expect_exit(0);
 }

@@ -255,8 +255,8 @@ life_board(struct life *l, struct err *e)
 	return ERR_OK;
 }
 
-/* Everything this worker may want to read later: the system's tables, and the key and certificate
- * files that the config gives to it and to nobody else. */
+/* Everything this worker may want to read later: the system's tables where it connects, and the key
+ * and certificate files that the config gives to it and to nobody else. */
 static MUST enum err_code
 life_sandbox_early(struct life *l, struct err *e)
 {
@@ -269,7 +269,8 @@ life_sandbox_early(struct life *l, struct err *e)
 	const char *paths[READABLE_MAX] = {NULL};
 	size_t n = 0;
 
-	if (spec->allow & SANDBOX_FILES)
+	/* for names and certificates of upstreams; in /etc may lie their keys, too */
+	if ((spec->allow & SANDBOX_FILES) && (spec->allow & SANDBOX_CONNECT))
 		for (size_t i = 0; i < ARRAY_LEN(system_paths); i++)
 			paths[n++] = system_paths[i];
 	if ((spec->allow & SANDBOX_CONNECT) && own != NULL && own->key_file != NULL)
