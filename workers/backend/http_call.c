@@ -17,6 +17,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
 #include "workers/backend/backend.h"
+#include "workers/backend/http_error.h"
 
 enum {
 	IDLE_MAX = 128,		    /* handles kept for the next call */
@@ -64,6 +65,7 @@ struct http_call {
 	size_t part_at, part_offset; /* what the read callback gives next */
 	struct http_user user;
 	struct http_head head;
+	unsigned tries; /* connections that this exchange was sent on */
 	bool lingering;
 	struct loop_timer linger;
 	char error[CURL_ERROR_SIZE];
@@ -214,6 +216,7 @@ http_on_prereq(void *arg, char *ip, char *local_ip, int port, int local_port)
 	(void)local_ip;
 	(void)port;
 	(void)local_port;
+	c->tries++;
 	if (!c->lingering)
 		c->user.on_sent(c->user.arg);
 	return CURL_PREREQFUNC_OK;
@@ -290,6 +293,35 @@ http_call_free(struct http_call *c)
 	free(c);
 }
 
+static void
+http_set_callbacks(struct http_call *c)
+{
+	(void)curl_easy_setopt(c->easy, CURLOPT_PRIVATE, c);
+	(void)curl_easy_setopt(c->easy, CURLOPT_ERRORBUFFER, c->error);
+	(void)curl_easy_setopt(c->easy, CURLOPT_HEADERFUNCTION, http_on_header);
+	(void)curl_easy_setopt(c->easy, CURLOPT_HEADERDATA, c);
+	(void)curl_easy_setopt(c->easy, CURLOPT_WRITEFUNCTION, http_on_write);
+	(void)curl_easy_setopt(c->easy, CURLOPT_WRITEDATA, c);
+	(void)curl_easy_setopt(c->easy, CURLOPT_READFUNCTION, http_on_read);
+	(void)curl_easy_setopt(c->easy, CURLOPT_READDATA, c);
+	(void)curl_easy_setopt(c->easy, CURLOPT_SEEKFUNCTION, http_on_seek);
+	(void)curl_easy_setopt(c->easy, CURLOPT_SEEKDATA, c);
+	(void)curl_easy_setopt(c->easy, CURLOPT_PREREQFUNCTION, http_on_prereq);
+	(void)curl_easy_setopt(c->easy, CURLOPT_PREREQDATA, c);
+}
+
+/* curl counts for a handle's whole life how often it found a kept connection dead, and gives up at
+ * the sixth: begin that anew. */
+static void
+http_forget_tries(struct http_call *c)
+{
+	curl_easy_reset(c->easy);
+	http_set_callbacks(c);
+	c->options_version = 0;
+	c->is_post = false;
+	buf_clear(&c->url);
+}
+
 /* Out of the multi handle and, for reuse, into the pool. */
 static void
 http_release(struct http_call *c)
@@ -304,71 +336,12 @@ http_release(struct http_call *c)
 		http_call_free(c);
 		return;
 	}
+	if (c->tries > 1)
+		http_forget_tries(c);
 	c->lingering = false;
 	c->next = h->idle;
 	h->idle = c;
 	h->idle_len++;
-}
-
-static enum err_code
-http_tls_failure(const struct http_call *c, CURLcode code, struct err *e)
-{
-	return err_set(e, ERR_CONNECT, "TLS: %.250s",
-		c->error[0] != '\0' ? c->error : curl_easy_strerror(code));
-}
-
-static enum err_code
-http_connect_failure(const struct http_call *c, const char *text, struct err *e)
-{
-	const char *whose = c->http->proxy != NULL ? "its proxy: " : "";
-	long os_errno = 0;
-
-	(void)curl_easy_getinfo(c->easy, CURLINFO_OS_ERRNO, &os_errno);
-	if (os_errno == ECONNREFUSED)
-		return err_set(e, ERR_CONNECT, "%sconnection refused: nothing listens there", whose);
-	return err_set(e, ERR_CONNECT, "%scan't connect: %.250s", whose,
-		os_errno != 0 ? strerror((int)os_errno) : text);
-}
-
-/* What curl's result means for the call. */
-static enum err_code
-http_failure(const struct http_call *c, CURLcode code, struct err *e)
-{
-	long tunnel_status = 0;
-	const char *text = c->error[0] != '\0' ? c->error : curl_easy_strerror(code);
-
-	(void)curl_easy_getinfo(c->easy, CURLINFO_HTTP_CONNECTCODE, &tunnel_status);
-	if (tunnel_status >= 300)
-		return err_set(e, ERR_CONNECT, "its proxy refuses the tunnel with status %ld",
-			tunnel_status);
-	switch (code) {
-	case CURLE_COULDNT_RESOLVE_HOST:
-		return err_set(e, ERR_CONNECT, "its name does not resolve: %.250s", text);
-	case CURLE_COULDNT_RESOLVE_PROXY:
-		return err_set(e, ERR_CONNECT, "its proxy's name does not resolve: %.250s", text);
-	case CURLE_COULDNT_CONNECT:
-		return http_connect_failure(c, text, e);
-	case CURLE_PROXY:
-		return err_set(e, ERR_CONNECT, "its proxy failed: %.250s", text);
-	case CURLE_SSL_CONNECT_ERROR:
-	case CURLE_PEER_FAILED_VERIFICATION:
-	case CURLE_SSL_CERTPROBLEM:
-	case CURLE_SSL_CIPHER:
-	case CURLE_SSL_CACERT_BADFILE:
-		return http_tls_failure(c, code, e);
-	case CURLE_PARTIAL_FILE:
-		return err_set(e, ERR_CUT, "the answer was cut: %.250s", text);
-	case CURLE_UNSUPPORTED_PROTOCOL:
-	case CURLE_WEIRD_SERVER_REPLY:
-		return err_set(e, ERR_MALFORMED, "the upstream does not speak HTTP: %.250s", text);
-	case CURLE_OUT_OF_MEMORY:
-		return err_set(e, ERR_SYS, "libcurl: %.250s", text);
-	default:
-		break;
-	}
-	if (c->head.status >= 200)
-		return err_set(e, ERR_CUT, "the connection broke within the answer: %.250s", text);
-	return err_set(e, ERR_RESET, "the connection broke before the answer: %.250s", text);
 }
 
 static void
@@ -388,7 +361,9 @@ http_collect(struct http *h)
 			continue;
 		(void)curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, &private);
 		c = (struct http_call *)(void *)private;
-		code = result == CURLE_OK ? ERR_OK : http_failure(c, result, &e);
+		code = result == CURLE_OK
+			? ERR_OK
+			: http_error(c->easy, h->proxy, result, &c->head, c->error, &e);
 		if (!c->lingering)
 			c->user.on_done(c->user.arg, code, &e);
 		http_release(c);
@@ -553,23 +528,6 @@ http_free(struct http **h_p)
 }
 
 static void
-http_set_callbacks(struct http_call *c)
-{
-	(void)curl_easy_setopt(c->easy, CURLOPT_PRIVATE, c);
-	(void)curl_easy_setopt(c->easy, CURLOPT_ERRORBUFFER, c->error);
-	(void)curl_easy_setopt(c->easy, CURLOPT_HEADERFUNCTION, http_on_header);
-	(void)curl_easy_setopt(c->easy, CURLOPT_HEADERDATA, c);
-	(void)curl_easy_setopt(c->easy, CURLOPT_WRITEFUNCTION, http_on_write);
-	(void)curl_easy_setopt(c->easy, CURLOPT_WRITEDATA, c);
-	(void)curl_easy_setopt(c->easy, CURLOPT_READFUNCTION, http_on_read);
-	(void)curl_easy_setopt(c->easy, CURLOPT_READDATA, c);
-	(void)curl_easy_setopt(c->easy, CURLOPT_SEEKFUNCTION, http_on_seek);
-	(void)curl_easy_setopt(c->easy, CURLOPT_SEEKDATA, c);
-	(void)curl_easy_setopt(c->easy, CURLOPT_PREREQFUNCTION, http_on_prereq);
-	(void)curl_easy_setopt(c->easy, CURLOPT_PREREQDATA, c);
-}
-
-static void
 http_apply_options(struct http_call *c)
 {
 	const struct http *h = c->http;
@@ -615,6 +573,7 @@ http_take(struct http *h)
 	c->next = c->prev = NULL;
 	c->head = (struct http_head){0};
 	c->error[0] = '\0';
+	c->tries = 0;
 	c->part_at = c->part_offset = 0;
 	c->lingering = false;
 	return c;
@@ -654,6 +613,9 @@ http_start(struct http *h, struct http_call **out, const struct http_request *r,
 		buf_clear(&c->url);
 		buf_add_str(&c->url, r->url);
 		(void)curl_easy_setopt(c->easy, CURLOPT_URL, c->url.data);
+		/* Wait for the first TLS connection to say whether all calls can share it. */
+		(void)curl_easy_setopt(c->easy, CURLOPT_PIPEWAIT,
+			strncasecmp(r->url, "https:", 6) == 0 ? 1L : 0L);
 	}
 	http_set_body(c, r);
 	if (curl_multi_add_handle(h->multi, c->easy) != CURLM_OK) {
