@@ -8,9 +8,11 @@
  * Writes: the board's head, slot rows and config; RUN_DIR; the service manager's socket.
  * If it dies: the kernel ends all workers with it (PR_SET_PDEATHSIG); the service manager restarts.
  */
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "lib/base/log.h"
 #include "supervisor/supervisor.h"
@@ -83,14 +85,29 @@ main_parse(struct main_args *args, int argc, char **argv)
 	return EXIT_USAGE;
 }
 
+/* Started without standard streams: or the next file opened would become the log. */
+static void
+main_fill_standard_fds(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		(void)close(fd);
+}
+
 int
 main(int argc, char **argv)
 {
 	AUTO(supervisor_free) struct supervisor *s = NULL;
 	struct main_args args = {NULL, false};
 	struct err e = {.code = ERR_OK};
-	int status = main_parse(&args, argc, argv);
+	int status;
 
+	main_fill_standard_fds();
+	status = main_parse(&args, argc, argv);
 	if (status >= 0)
 		return status;
 	if (args.check)

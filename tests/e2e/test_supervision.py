@@ -438,3 +438,13 @@ def test_start_is_quick(daemon):
     assert d.chat().status_code == 200
     assert time.monotonic() - begun < 5 * SLOW
     assert SANITIZED or d.workers()
+
+
+def test_started_without_standard_streams(daemon):
+    """Whatever is opened next must not become the log: lines of it would end up in that file."""
+    d = daemon(preexec=lambda: [os.close(n) for n in (0, 1, 2)])
+    assert d.chat().status_code == 200
+    assert (d.run_dir / "shuntd.pid").read_text() == f"{d.pid}\n"
+    assert {procs.fds(d.pid)[n] for n in (0, 1, 2)} == {"/dev/null"}
+    for w in d.workers():
+        assert {procs.fds(w.pid)[n] for n in (0, 1, 2)} == {"/dev/null"}
