@@ -40,7 +40,7 @@ static const struct {
 	{"/slots", NOT_APPLICABLE, 0},
 	{"/models/load", NOT_APPLICABLE, 0},
 	{"/models/unload", NOT_APPLICABLE, 0},
-	/* answers to probes: test_backend_probe.c */
+	/* answers to probes: test_probe_wire.c */
 	{"/models", NOT_APPLICABLE, 0},
 	{"/health", NOT_APPLICABLE, 0},
 	{"/props", NOT_APPLICABLE, 0},
