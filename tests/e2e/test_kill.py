@@ -263,3 +263,43 @@ def test_a_request_waits_out_the_restart_delay_of_its_only_backend(daemon):
         w for w in d.status()["workers"] if (w["role"], w["state"]) == ("backend", "backoff")])
     r = d.chat("auto")
     assert r.status_code == 200, r.text
+
+
+def cpu_ticks(pid):
+    fields = procs.read(pid, "stat").decode().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
+def idles(pid):
+    before = cpu_ticks(pid)
+    time.sleep(0.2)
+    return cpu_ticks(pid) - before <= 1
+
+
+def test_a_gateway_that_was_held_up_loses_no_answer(daemon):
+    """More messages wait for it than any queue of fixed length would take."""
+    d = daemon({"gateways": 1, "heartbeat_ms": 60000, "limits": {"request_ms": 60000},
+                "backends": [sim("s", models=["m"], tokens_per_s=3000, tokens=2500)]})
+    streams = [Raw(d, seconds=30) for _ in range(30)]
+    wholes = [Raw(d, seconds=30) for _ in range(5)]
+    for raw in streams:
+        raw.send(chat_bytes(simple_chat("m", stream=True)))
+    for raw in wholes:
+        raw.send(chat_bytes(simple_chat("m")))
+    for raw in streams:
+        assert raw.read_head()[0] == 200
+    until("all are upstream", lambda: in_flight(d) == len(streams) + len(wholes))
+    gateway = d.workers("gateway")[0].pid
+    os.kill(gateway, signal.SIGSTOP)
+    until("the backend has used up all credit", lambda: idles(d.workers("backend")[0].pid), 30)
+    os.kill(gateway, signal.SIGCONT)
+    for raw in wholes:
+        assert raw.response()[0] == 200
+    for raw in streams:
+        data = b"".join(iter(raw.read_chunk, b""))
+        assert b'"error"' not in data and data.endswith(b"data: [DONE]\n\n"), data[-300:]
+    unsent = [line for line in d.get("/metrics").text.splitlines()
+              if line.startswith("shunt_messages_unsent_total{") and not line.endswith(" 0")]
+    assert not unsent
+    for raw in streams + wholes:
+        raw.socket.close()

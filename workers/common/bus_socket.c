@@ -63,7 +63,7 @@ bus_socket_open(struct bus_socket **out, void *zmq, int type, struct err *e)
 		return err_set(e, ERR_SYS, "zmq_socket: %s", zmq_strerror(errno));
 	}
 	if (!bus_socket_set_int(s, ZMQ_LINGER, 0) ||
-		!bus_socket_set_int(s, ZMQ_SNDHWM, BUS_QUEUE_MAX) ||
+		!bus_socket_set_int(s, ZMQ_SNDHWM, type == ZMQ_ROUTER ? 0 : BUS_QUEUE_MAX) ||
 		!bus_socket_set_int(s, ZMQ_RCVHWM, BUS_QUEUE_MAX) ||
 		!bus_socket_set_int(s, ZMQ_RECONNECT_IVL, BUS_RECONNECT_MS) ||
 		zmq_setsockopt(s->zmq, ZMQ_MAXMSGSIZE, &size_max, sizeof(size_max)) != 0 ||

@@ -20,7 +20,9 @@ enum {
 	BUS_ID_LEN = 7,
 	BUS_COPY_MAX = 8 * 1024,	      /* larger payloads are handed over, not copied */
 	BUS_PAYLOAD_MAX = 1024 * 1024 * 1024, /* the config's limits are far lower */
-	BUS_QUEUE_MAX = 4096		      /* messages waiting per connection and direction */
+	/* Messages waiting per connection. Not of answers: there credit and the number of calls are
+	 * the limit, and one dropped while the asker was held up would be an answer lost. */
+	BUS_QUEUE_MAX = 4096
 };
 
 /* Who is at the other end: a slot and which of its lives. It is also the routing id. */
