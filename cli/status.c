@@ -116,6 +116,7 @@ print_backends(struct json status, FILE *out)
 	table_column(t, "OK", TABLE_RIGHT);
 	table_column(t, "FAILED", TABLE_RIGHT);
 	table_column(t, "MEAN", TABLE_RIGHT);
+	table_column(t, "WHY DOWN", TABLE_LEFT);
 	while (json_next_item(&it, &b)) {
 		table_cell_json(t, json_get(b, "name"));
 		table_cell_json(t, json_get(b, "kind"));
@@ -125,6 +126,7 @@ print_backends(struct json status, FILE *out)
 		table_cell_u64(t, json_get(b, "ok"));
 		table_cell_u64(t, json_get(b, "failed"));
 		cell_format(t, json_get(b, "ewma_ms"), " ms", 1, 1);
+		table_cell_json(t, json_get(b, "why"));
 	}
 	table_print(t, "Backends", out);
 }

@@ -116,6 +116,21 @@ def test_plain_http_behind_an_https_url(daemon):
         listener.shutdown(socket.SHUT_RDWR)
 
 
+def test_status_says_why_a_backend_never_listed_anything(daemon, upstream, authority):
+    u = upstream(tls=authority.server())
+    d = daemon({"backends": [openai("up", u.url), sim("s")]})
+
+    def row():
+        return next(b for b in d.status()["backends"] if b["name"] == "up")
+    until("it is down", lambda: row()["breaker"] == "open")
+    assert "TLS" in row()["why"] and "certificate" in row()["why"]
+    assert [r for r in d.events("backend_down") if "TLS" in r[3]]
+    assert "up" not in {x["backend"] for m in d.status()["models"] for x in m["deployments"]}
+    d.reload(backends=[openai("up", u.url, ca_file=str(authority.ca)), sim("s")])
+    until("its model is served", lambda: d.chat("m").status_code == 200)
+    assert (row()["breaker"], row()["why"]) == ("closed", "")
+
+
 def test_others_serve_while_one_is_not_trusted(daemon, upstream, authority):
     u = upstream(tls=authority.server())
     d = daemon({"backends": [openai("up", u.url), sim("s")],

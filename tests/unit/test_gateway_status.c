@@ -238,7 +238,7 @@ Test(gateway_status, status_has_its_documented_shape)
 	static const char *const worker[] = {"role", "name", "slot", "pid", "generation", "state",
 		"restarts", "heartbeat_age_ms", "rss_kb", "pss_kb"};
 	static const char *const backend[] = {"name", "kind", "state", "breaker", "in_flight", "ok",
-		"failed", "ewma_ms"};
+		"why", "failed", "ewma_ms"};
 	AUTO(buf_fini) struct buf out = BUF_INIT;
 	struct world w;
 	struct json root, row;

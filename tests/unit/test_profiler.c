@@ -182,6 +182,25 @@ Test(rows, configured_deployments_always_have_one)
 	config_free(&c);
 }
 
+Test(rows, a_backend_that_never_listed_anything_says_why)
+{
+	struct config *c = config_of(yaml);
+	struct rows *rows = rows_new(c);
+
+	rows_stand_in(rows, "a");
+	cr_assert_eq(rows_count(rows), 2, "a deployment of its own speaks for it");
+	rows_stand_in(rows, "x");
+	rows_stand_in(rows, "x");
+	cr_assert_eq(rows_count(rows), 3);
+	cr_assert_eq(rows_health(rows, "x", HEALTH_PROBE_FAILED, "TLS: no"), 1);
+	cr_assert_str_eq(rows_find(rows, "x", "")->info.why, "TLS: no");
+	cr_assert_eq(rows_find(rows, "x", "")->info.discovered, 0, "nobody is routed there");
+	rows_list_end(rows, "x");
+	cr_assert_eq(rows_count(rows), 2);
+	free(rows);
+	config_free(&c);
+}
+
 Test(rows, found_models_live_while_listed_and_only_where_discovered)
 {
 	struct config *c = config_of(yaml);

@@ -4,6 +4,7 @@
  *
  * Everything comes from the board, the config and the newest catalog; nothing is asked of anybody.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "lib/base/clock.h"
@@ -46,6 +47,7 @@ struct status_backend {
 	uint64_t in_flight, ok, failed;
 	const char *state;
 	const char *breaker;
+	char why[sizeof(((struct profile_info *)0)->why)]; /* of an open breaker */
 };
 
 static void
@@ -66,7 +68,8 @@ status_sum(struct status_backend *s, const struct board *board, unsigned slot)
 
 /* A breaker is open when all that the profiler knows of the backend is that it is down. */
 static const char *
-status_breaker(const struct board *board, const char *backend, double *latency_ms)
+status_breaker(const struct board *board, const char *backend, double *latency_ms,
+	struct status_backend *s)
 {
 	struct profile_info p;
 	unsigned down = 0, rows = 0, measured = 0;
@@ -79,6 +82,8 @@ status_breaker(const struct board *board, const char *backend, double *latency_m
 			continue;
 		rows++;
 		down += p.health == HEALTH_DOWN;
+		if (p.health == HEALTH_DOWN && s->why[0] == '\0')
+			(void)snprintf(s->why, sizeof(s->why), "%.*s", (int)sizeof(p.why) - 1, p.why);
 		if (p.latency_ms > 0) {
 			*latency_ms += (double)p.latency_ms;
 			measured++;
@@ -86,7 +91,10 @@ status_breaker(const struct board *board, const char *backend, double *latency_m
 	}
 	if (measured > 0)
 		*latency_ms /= measured;
-	return rows > 0 && down == rows ? "open" : "closed";
+	if (rows > 0 && down == rows)
+		return "open";
+	s->why[0] = '\0';
+	return "closed";
 }
 
 static const char *
@@ -118,12 +126,13 @@ status_put_backend(struct buf *out, const struct board *board, const struct conf
 	double latency_ms;
 
 	s.state = status_backend_state(board, b->name, &s);
-	s.breaker = status_breaker(board, b->name, &latency_ms);
+	s.breaker = status_breaker(board, b->name, &latency_ms, &s);
 	json_put_begin(out, '{');
 	json_put_member_str(out, "name", b->name);
 	json_put_member_str(out, "kind", b->kind < ARRAY_LEN(kinds) ? kinds[b->kind] : "?");
 	json_put_member_str(out, "state", s.state);
 	json_put_member_str(out, "breaker", s.breaker);
+	json_put_member_str(out, "why", s.why);
 	json_put_member_u64(out, "in_flight", s.in_flight);
 	json_put_member_u64(out, "ok", s.ok);
 	json_put_member_u64(out, "failed", s.failed);

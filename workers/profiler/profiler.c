@@ -18,6 +18,7 @@
 
 enum {
 	TICK_MS = 250,
+	LOCAL_MS = 2000, /* between two looks for a local server that is not there */
 	TELL_MS = 1000 /* gateways read all rows again for moved averages no more often */
 };
 
@@ -74,6 +75,22 @@ profiler_backend_health(
 		log_info("backend_up", "backend=%s deployments=%u", backend, changed);
 }
 
+/* Is it a backend that joins by itself? The file has no line of it. */
+static bool
+profiler_is_local(const struct config_backend *b)
+{
+	return b != NULL && b->line == 0;
+}
+
+static uint32_t
+profiler_period_ms(const struct config_backend *b, enum probe_result result)
+{
+	if (b == NULL)
+		return 0;
+	return profiler_is_local(b) && result == PROBE_BAD ? MIN(b->probe_ms, LOCAL_MS)
+							   : b->probe_ms;
+}
+
 static void
 profiler_probe_end(
 	struct profiler *p, struct probe *probe, enum probe_result result, const char *why)
@@ -83,9 +100,11 @@ profiler_probe_end(
 	board_count(p->w->board, COUNTER_PROBES, 1);
 	if (result == PROBE_BAD)
 		board_count(p->w->board, COUNTER_PROBES_FAILED, 1);
+	if (result == PROBE_BAD && b != NULL && !profiler_is_local(b))
+		rows_stand_in(&p->rows, probe->backend);
 	profiler_backend_health(p, probe->backend,
 		result == PROBE_BAD ? HEALTH_PROBE_FAILED : HEALTH_PROBE_OK, why);
-	probe_end(probe, result, b != NULL ? b->probe_ms : 0, clock_ns());
+	probe_end(probe, result, profiler_period_ms(b, result), clock_ns());
 }
 
 static void

@@ -79,6 +79,9 @@ bool rows_found(
 	struct rows *rows, const struct config_backend *b, const struct found *f, uint64_t now_ns);
 /* The list of b was complete: what it did not hold is gone. */
 void rows_list_end(struct rows *rows, const char *backend);
+/* A backend that failed before it listed anything gets a row without a model, which says why; the
+ * first list takes it away. */
+void rows_stand_in(struct rows *rows, const char *backend);
 /* One health event for all rows of a backend; returns how many changed. */
 unsigned rows_health(
 	struct rows *rows, const char *backend, enum health_event event, const char *why);

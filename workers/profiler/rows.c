@@ -180,6 +180,18 @@ rows_list_end(struct rows *rows, const char *backend)
 	}
 }
 
+void
+rows_stand_in(struct rows *rows, const char *backend)
+{
+	size_t i;
+
+	for (i = 0; i < PROFILES_MAX; i++) {
+		if (rows->row[i].info.used != 0 && strcmp(rows->row[i].info.backend, backend) == 0)
+			return;
+	}
+	(void)rows_add(rows, backend, "", ROWS_FOUND); /* a full table has other news */
+}
+
 static bool
 rows_health_one(struct rows *rows, struct row *row, enum health_event event, const char *why)
 {
