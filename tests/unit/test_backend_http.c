@@ -287,6 +287,7 @@ call_once(const struct script *s, bool stream)
 #define EVENT1 "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}]}\n\n"
 #define EVENT2 "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n"
 #define DONE "data: [DONE]\n\n"
+#define REFUSED "data: {\"error\":{\"type\":\"rate_limit_error\",\"message\":\"slow down\"}}\n\n"
 
 /* ---- what each failure becomes ---- */
 
@@ -297,6 +298,7 @@ expect_fail(const struct script *s, bool stream, enum err_code code, const char 
 	cr_expect_eq(heard.fail.code, code, "%s: %s", err_name(err_code_checked(heard.fail.code)),
 		heard.text);
 	cr_expect_not_null(strstr(heard.text, text), "%s", heard.text);
+	cr_expect_null(strstr(buf_str(&heard.body), "sk-secret"), "the key goes to the client");
 	worker_tear_down();
 }
 
@@ -396,7 +398,14 @@ Test(backend_http, refused_key_is_not_quoted)
 				     "{\"error\":{\"message\":\"bad key sk-secret-1\"}}",
 			    CLOSE, false},
 		true, ERR_UPSTREAM_AUTH, "refused its API key");
-	cr_expect_null(heard.body.data);
+}
+
+Test(backend_http, refused_key_is_not_quoted_by_a_stream)
+{
+	expect_fail(&(struct script){HEAD_SSE "\r\ndata: {\"error\":{\"code\":\"invalid_api_key\","
+				     "\"message\":\"bad key sk-secret-1\"}}\n\n",
+			    CLOSE, false},
+		true, ERR_UPSTREAM_AUTH, "refused its API key");
 }
 
 /* ---- deadlines ---- */
@@ -515,6 +524,27 @@ Test(backend_http, never_more_bytes_than_credit_and_all_arrive)
 	cr_expect_eq(heard.ends, 1, "%s", heard.text);
 	cr_expect_str_eq(buf_str(&heard.deltas), EVENT1 EVENT1 EVENT1 EVENT1 EVENT2);
 	cr_expect_geq(heard.deltas_len, 4);
+	loop_timer_clear(w.loop, &timer);
+	worker_tear_down();
+}
+
+/* The bad event comes in a chunk of its own, which curl holds back until there is credit. */
+Test(backend_http, error_that_waited_for_credit_ends_the_call)
+{
+	struct loop_timer timer = {.fn = give_credit, .arg = &timer};
+	char bytes[1024];
+
+	(void)snprintf(bytes, sizeof(bytes),
+		HEAD_SSE "Transfer-Encoding: chunked\r\n\r\n%zx\r\n%s\r\n%zx\r\n%s\r\n",
+		strlen(EVENT1 EVENT1), EVENT1 EVENT1, strlen(REFUSED), REFUSED);
+	server_start(&(struct script){bytes, HANG, false}, 1);
+	worker_set_up(BACKEND_OPENAI);
+	start_call(true, (uint32_t)strlen(EVENT1) + 1);
+	loop_timer_set(w.loop, &timer, clock_ns() + 20 * NS_PER_MS);
+	loop_run(w.loop);
+	cr_expect_eq(heard.fails, 1);
+	cr_expect_eq(heard.fail.code, ERR_RATE_LIMITED, "%s", heard.text);
+	cr_expect_str_eq(buf_str(&heard.deltas), EVENT1 EVENT1);
 	loop_timer_clear(w.loop, &timer);
 	worker_tear_down();
 }

@@ -98,10 +98,12 @@ MUST enum err_code
 answer_refused(struct answer *a, struct json whole, struct err *e)
 {
 	const struct refusal r = {.body = whole.p, .len = whole.len};
+	enum err_code code = error_map(e, &r);
 
 	buf_clear(&a->error_body);
-	buf_add(&a->error_body, whole.p, MIN(whole.len, (size_t)ERROR_BODY_MAX));
-	return error_map(e, &r);
+	if (code != ERR_UPSTREAM_AUTH) /* that one may quote the key */
+		buf_add(&a->error_body, whole.p, MIN(whole.len, (size_t)ERROR_BODY_MAX));
+	return code;
 }
 
 uint32_t

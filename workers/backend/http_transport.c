@@ -178,8 +178,14 @@ transport_start(struct call *c, struct err *e)
 static void
 transport_resume(struct call *c)
 {
-	if (c->http != NULL)
-		http_resume(c->http);
+	if (c->http == NULL)
+		return;
+	http_resume(c->http);
+	if (c->failure.code == ERR_OK)
+		return;
+	/* what curl had kept back was refused: it tells nobody, and would read on */
+	http_stop(&c->http);
+	call_done(c, c->failure.code, &c->failure);
 }
 
 static void
