@@ -108,6 +108,33 @@ Test(dialect_request, ollama_images_and_tools)
 		"\"stream\":true,\"options\":{}}");
 }
 
+#define CALL(name) "{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":[{\"id\":\"c\"," \
+	"\"function\":{\"name\":\"" name "\",\"arguments\":{}}}]},"
+#define RESULT "{\"role\":\"tool\",\"content\":\"r\",\"tool_call_id\":\"c\""
+
+/* Some servers count the ids of each answer from the same number on. */
+Test(dialect_request, ollama_result_is_of_the_call_before_it)
+{
+	expect_request(BACKEND_OLLAMA, MSG_ENDPOINT_CHAT,
+		"{\"model\":\"a\",\"messages\":[" CALL("f") RESULT "}," CALL("g") RESULT "}]}",
+		"{\"model\":\"up\\\"1\",\"messages\":[" CALL("f") RESULT ",\"tool_name\":\"f\"}," CALL("g")
+		RESULT ",\"tool_name\":\"g\"}],\"stream\":true,\"options\":{}}");
+}
+
+/* A client must not be able to keep the worker busy until it is killed as hung. */
+Test(dialect_request, ollama_reads_thousands_of_results_at_once, .timeout = 20)
+{
+	AUTO(buf_fini) struct buf body = BUF_INIT;
+	AUTO(buf_fini) struct buf out = BUF_INIT;
+	struct err e = {0};
+
+	buf_add_str(&body, "{\"model\":\"a\",\"messages\":[" CALL("f"));
+	for (int i = 0; i < 60000; i++)
+		buf_add_str(&body, RESULT "},");
+	buf_add_str(&body, CALL("g") RESULT "}]}");
+	cr_assert_eq(translate(&out, NULL, BACKEND_OLLAMA, MSG_ENDPOINT_CHAT, body.data, &e), ERR_OK);
+}
+
 Test(dialect_request, ollama_completion_and_embedding)
 {
 	expect_request(BACKEND_OLLAMA, MSG_ENDPOINT_COMPLETIONS,
@@ -145,8 +172,21 @@ Test(dialect_request, anthropic_systems_and_turns)
 		"{\"model\":\"up\\\"1\",\"stream\":true,\"max_tokens\":4096,"
 		"\"system\":[{\"type\":\"text\",\"text\":\"one\"},{\"type\":\"text\",\"text\":\"two\"}],"
 		"\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},"
-		"{\"type\":\"text\",\"text\":\"b\"}]},{\"role\":\"assistant\",\"content\":[]}],"
+		"{\"type\":\"text\",\"text\":\"b\"}]}],"
 		"\"temperature\":0.5,\"stop_sequences\":[\"x\"],\"metadata\":{\"user_id\":\"u1\"}}");
+}
+
+Test(dialect_request, anthropic_gets_no_empty_turn)
+{
+	expect_request(BACKEND_ANTHROPIC, MSG_ENDPOINT_CHAT,
+		"{\"model\":\"a\",\"messages\":[{\"role\":\"assistant\",\"content\":null},"
+		"{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":\" \\n\"},"
+		"{\"role\":\"user\",\"content\":\"b\"},{\"role\":\"assistant\",\"content\":\"c\"},"
+		"{\"role\":\"user\",\"content\":[]}]}",
+		"{\"model\":\"up\\\"1\",\"stream\":true,\"max_tokens\":4096,"
+		"\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},"
+		"{\"type\":\"text\",\"text\":\"b\"}]},{\"role\":\"assistant\",\"content\":["
+		"{\"type\":\"text\",\"text\":\"c\"}]}]}");
 }
 
 Test(dialect_request, anthropic_tools_and_results)

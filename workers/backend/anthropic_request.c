@@ -3,7 +3,8 @@
  * anthropic_request.c - an OpenAI chat request as Anthropic's messages API wants it
  *
  * System turns become the top-level system text, tool results become user blocks, turns of one role
- * that follow each other become one turn. Empty text blocks, which that API refuses, are left out.
+ * that follow each other become one turn. Text blocks of nothing but white space and turns without
+ * any block, which that API refuses, are left out.
  */
 #include <string.h>
 
@@ -13,17 +14,33 @@ enum { MAX_TOKENS_DEFAULT = 4096 }; /* every model of theirs allows so many */
 
 static const char anthropic[] = "Anthropic";
 
-/* Where the turn being written began, to join the next one of the same role to it. */
+/* The turn being written: the next one of the same role is joined to it; one that stays without any
+ * block is taken back. */
 struct turns {
 	struct buf *b;
 	const char *role; /* "user", "assistant"; NULL: none yet */
+	const char *role_before;
+	size_t from, blocks; /* where it and its blocks begin; blocks 0: it has some */
 };
+
+static void
+turn_take_back(struct turns *t)
+{
+	if (t->blocks == 0 || t->b->len > t->blocks)
+		return;
+	t->b->len = t->from;
+	t->role = t->role_before;
+	t->blocks = 0;
+}
 
 static void
 turn_open(struct turns *t, const char *role)
 {
+	turn_take_back(t);
 	if (t->role != NULL && strcmp(t->role, role) == 0)
 		return;
+	t->from = t->b->len;
+	t->role_before = t->role;
 	if (t->role != NULL)
 		buf_add_str(t->b, "]}");
 	t->role = role;
@@ -31,12 +48,28 @@ turn_open(struct turns *t, const char *role)
 	json_put_member_str(t->b, "role", role);
 	json_put_key(t->b, "content");
 	json_put_begin(t->b, '[');
+	t->blocks = t->b->len;
+}
+
+/* More than white space? */
+static bool
+has_words(struct json text)
+{
+	const char *p, *end;
+
+	if (text.type != JSON_STRING)
+		return false;
+	p = text.p + 1;
+	end = text.p + text.len - 1;
+	while (p < end && (*p == ' ' || (*p == '\\' && strchr("nrt", p[1]) != NULL)))
+		p += *p == ' ' ? 1 : 2;
+	return p < end;
 }
 
 static void
 put_text(struct buf *b, struct json text)
 {
-	if (text.type != JSON_STRING || text.len <= 2)
+	if (!has_words(text))
 		return;
 	json_put_begin(b, '{');
 	json_put_member_str(b, "type", "text");
@@ -221,6 +254,7 @@ put_messages(struct upstream_request *r, struct json messages, struct err *e)
 		if (code != ERR_OK)
 			return code;
 	}
+	turn_take_back(&t);
 	if (t.role != NULL)
 		buf_add_str(&r->own, "]}");
 	json_put_end(&r->own, ']');

@@ -93,29 +93,42 @@ put_tool_calls(struct buf *b, struct json calls, struct err *e)
 	return ERR_OK;
 }
 
-/* The function that the call with this id named, in the messages before it. */
+/* The tool calls of the latest message that had some: what results that follow are of. Ids begin
+ * anew with some servers, so older calls must not answer for them. */
+struct asked_tools {
+	struct {
+		struct json id, name;
+	} call[TOOL_BLOCKS_MAX];
+	size_t len;
+};
+
+static void
+asked_tools_read(struct asked_tools *t, struct json calls)
+{
+	struct json_iter it = json_iter(calls);
+	struct json call;
+
+	t->len = 0;
+	while (t->len < TOOL_BLOCKS_MAX && json_next_item(&it, &call)) {
+		t->call[t->len].id = json_get(call, "id");
+		t->call[t->len++].name = json_path(call, "function.name");
+	}
+}
+
 static struct json
-tool_name(struct json messages, struct json id)
+asked_tools_name(const struct asked_tools *t, struct json id)
 {
 	AUTO(buf_fini) struct buf want = BUF_INIT;
-	struct json_iter it = json_iter(messages), calls;
-	struct json message, list, call, name = {0};
 
 	json_text(&want, id);
-	while (json_next_item(&it, &message)) {
-		list = json_get(message, "tool_calls");
-		if (list.type != JSON_ARRAY)
-			continue;
-		calls = json_iter(list);
-		while (json_next_item(&calls, &call))
-			if (json_equals(json_get(call, "id"), buf_str(&want)))
-				name = json_path(call, "function.name");
-	}
-	return name;
+	for (size_t i = 0; i < t->len; i++)
+		if (json_equals(t->call[i].id, buf_str(&want)))
+			return t->call[i].name;
+	return (struct json){0};
 }
 
 static enum err_code
-put_message(struct buf *b, struct json messages, struct json message, struct err *e)
+put_message(struct buf *b, struct asked_tools *tools, struct json message, struct err *e)
 {
 	struct json role = json_get(message, "role"), v, name;
 	enum err_code code;
@@ -135,6 +148,7 @@ put_message(struct buf *b, struct json messages, struct json message, struct err
 		json_put_member_raw(b, "thinking", v);
 	v = json_get(message, "tool_calls");
 	if (v.type == JSON_ARRAY) {
+		asked_tools_read(tools, v);
 		code = put_tool_calls(b, v, e);
 		if (code != ERR_OK)
 			return code;
@@ -142,7 +156,7 @@ put_message(struct buf *b, struct json messages, struct json message, struct err
 	v = json_get(message, "tool_call_id");
 	if (v.type == JSON_STRING) {
 		json_put_member_raw(b, "tool_call_id", v);
-		name = tool_name(messages, v);
+		name = asked_tools_name(tools, v);
 		if (name.type == JSON_STRING)
 			json_put_member_raw(b, "tool_name", name);
 	}
@@ -254,8 +268,10 @@ request_chat(struct upstream_request *r, const struct call_request *in, struct j
 {
 	struct json messages = json_get(body, "messages"), message;
 	struct json_iter it = json_iter(messages);
+	struct asked_tools tools;
 	enum err_code code;
 
+	tools.len = 0;
 	if (messages.type != JSON_ARRAY)
 		return err_set(e, ERR_INPUT, "\"messages\" must be an array");
 	json_put_key(&r->own, "messages");
@@ -263,7 +279,7 @@ request_chat(struct upstream_request *r, const struct call_request *in, struct j
 	while (json_next_item(&it, &message)) {
 		if (message.type != JSON_OBJECT)
 			return err_set(e, ERR_INPUT, "a message is no object");
-		code = put_message(&r->own, messages, message, e);
+		code = put_message(&r->own, &tools, message, e);
 		if (code != ERR_OK)
 			return code;
 	}
