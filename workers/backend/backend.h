@@ -313,6 +313,11 @@ struct http_user {
 	void (*on_done)(void *arg, enum err_code code, const struct err *e);
 };
 
+/* http_error.c: what libcurl's result means for a call; easy is a CURL, code a CURLcode and not
+ * CURLE_OK. proxy is NULL where there is none, detail is curl's own text, "" where it has none. */
+enum err_code http_error(void *easy, const char *proxy, int code, const struct http_head *head,
+	const char *detail, struct err *e);
+
 struct http_request {
 	const char *url;
 	const struct slice *parts; /* NULL: GET; must live until the end, as must what they show */

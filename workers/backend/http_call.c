@@ -17,7 +17,6 @@
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
 #include "workers/backend/backend.h"
-#include "workers/backend/http_error.h"
 
 enum {
 	IDLE_MAX = 128,		    /* handles kept for the next call */

@@ -2,11 +2,11 @@
 /*
  * http_error.c - what libcurl's result means for a call
  */
+#include <curl/curl.h>
 #include <errno.h>
 #include <string.h>
 
 #include "workers/backend/backend.h"
-#include "workers/backend/http_error.h"
 
 static enum err_code
 http_error_connect(CURL *easy, const char *proxy, const char *text, struct err *e)
@@ -31,17 +31,17 @@ http_error_broken(const struct http_head *head, const char *text, struct err *e)
 }
 
 enum err_code
-http_error(CURL *easy, const char *proxy, CURLcode code, const struct http_head *head,
+http_error(void *easy, const char *proxy, int code, const struct http_head *head,
 	const char *detail, struct err *e)
 {
-	const char *text = detail[0] != '\0' ? detail : curl_easy_strerror(code);
+	const char *text = detail[0] != '\0' ? detail : curl_easy_strerror((CURLcode)code);
 	long tunnel_status = 0;
 
 	(void)curl_easy_getinfo(easy, CURLINFO_HTTP_CONNECTCODE, &tunnel_status);
 	if (tunnel_status >= 300)
 		return err_set(e, ERR_CONNECT, "its proxy refuses the tunnel with status %ld",
 			tunnel_status);
-	switch (code) {
+	switch ((CURLcode)code) {
 	case CURLE_COULDNT_RESOLVE_HOST:
 		return err_set(e, ERR_CONNECT, "its name does not resolve: %.250s", text);
 	case CURLE_COULDNT_RESOLVE_PROXY:
