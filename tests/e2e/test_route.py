@@ -113,6 +113,15 @@ def test_round_robin_takes_turns(served):
     assert set(seen) == {"small", "big"}
 
 
+def test_turns_of_a_route_are_its_own(served):
+    """A client that asks one route and then another, again and again, still gets every model."""
+    seen = []
+    for _ in range(8):
+        seen.append(served.chat("rr").headers["x-shunt-model"])
+        served.chat("best")
+    assert seen.count("small") == seen.count("big") == 4, seen
+
+
 def test_the_command_line_gives_the_same_decision(served):
     done = subprocess.run(
         [BUILD / "shunt", "route", "--route", "auto", "--json", "open the door"], cwd=ROOT,

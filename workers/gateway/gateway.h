@@ -414,6 +414,8 @@ void api_hello(struct gateway *g, struct http_conn *c);
 
 /* ---- gateway state ------------------------------------------------------------------------ */
 
+enum { ROUTE_TURNS = 256 };
+
 struct gateway {
 	struct worker *w;
 	struct board *board;
@@ -425,7 +427,7 @@ struct gateway {
 	struct route_decision *decision; /* scratch of request_begin and api_route */
 	uint64_t profile_changes;
 	bool catalog_stale;
-	uint64_t route_seed;
+	uint64_t route_turns[ROUTE_TURNS]; /* requests so far, by a hash of the name asked for */
 	uint64_t next_number; /* of requests */
 	uint64_t next_attempt;
 	struct request **requests; /* by index; REQUESTS_MAX entries, filled as needed */

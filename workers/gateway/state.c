@@ -143,6 +143,18 @@ gateway_default_name(const struct gateway *g)
 	return g->config->routes_len > 0 ? g->config->routes[0].name : NULL;
 }
 
+/* Who alternates between two names must not get the same one of two deployments each time. */
+static uint64_t *
+gateway_turns(struct gateway *g, const struct route_request *r)
+{
+	const char *name = r->route != NULL ? r->route : r->model;
+	uint32_t hash = 2166136261U;
+
+	for (; *name != '\0'; name++)
+		hash = (hash ^ (unsigned char)*name) * 16777619U;
+	return &g->route_turns[(hash ^ hash >> 16) % ROUTE_TURNS];
+}
+
 MUST enum err_code
 gateway_decide(struct gateway *g, struct chat_body *b, uint64_t *took_ns, struct err *e)
 {
@@ -158,7 +170,7 @@ gateway_decide(struct gateway *g, struct chat_body *b, uint64_t *took_ns, struct
 		b->param = "model";
 		return err_set(e, ERR_INPUT, "\"model\" is missing, and no route is configured");
 	}
-	b->route.seed = g->route_seed++;
+	b->route.seed = (*gateway_turns(g, &b->route))++;
 	start_ns = clock_ns();
 	code = route_decide(g->decision, &b->route, &k->route, g->rules, e);
 	*took_ns = clock_ns() - start_ns;
