@@ -134,16 +134,24 @@ names_tier(struct named *out, const char *asked, const struct route_catalog *c, 
 	return ERR_OK;
 }
 
-/* All names there are, each once: routes, declared models, found models. Returns how many. */
 enum { NAMES_MAX = 512 };
 
 static size_t
-names_all(const char *names[NAMES_MAX], const struct route_catalog *c)
+names_routes(const char *names[NAMES_MAX], const struct route_catalog *c)
 {
-	size_t n = 0, i, k;
+	size_t n = 0, i;
 
 	for (i = 0; i < c->config->routes_len && n < NAMES_MAX; i++)
 		names[n++] = c->config->routes[i].name;
+	return n;
+}
+
+/* All names there are, each once: routes, declared models, found models. Returns how many. */
+static size_t
+names_all(const char *names[NAMES_MAX], const struct route_catalog *c)
+{
+	size_t n = names_routes(names, c), i, k;
+
 	for (i = 0; i < c->config->models_len && n < NAMES_MAX; i++)
 		names[n++] = c->config->models[i].name;
 	for (i = 0; i < c->len && n < NAMES_MAX; i++) {
@@ -182,10 +190,11 @@ names_join(struct buf *out, const char *const *names, size_t len)
 }
 
 static enum err_code
-names_unknown(const char *kind, const char *asked, const struct route_catalog *c, struct err *e)
+names_unknown(const char *kind, const char *asked, const char *const *names, size_t len,
+	struct err *e)
 {
-	const char *names[NAMES_MAX], *near[NEAR_MAX];
-	size_t len = names_all(names, c), shown_len = MIN(len, 12), near_len;
+	const char *near[NEAR_MAX];
+	size_t shown_len = MIN(len, 12), near_len;
 	AUTO(buf_fini) struct buf text = BUF_INIT;
 	char shown[SHOWN_MAX];
 
@@ -207,10 +216,14 @@ enum err_code
 names_resolve(struct named *out, const struct route_request *r, const struct route_catalog *c,
 	struct err *e)
 {
+	const char *names[NAMES_MAX];
+
 	*out = (struct named){0};
 	if (r->route != NULL) {
 		out->route = config_route(c->config, r->route);
-		return out->route != NULL ? ERR_OK : names_unknown("route", r->route, c, e);
+		return out->route != NULL ? ERR_OK
+					  : names_unknown("route", r->route, names,
+						    names_routes(names, c), e);
 	}
 	if (r->model == NULL || r->model[0] == '\0')
 		return err_set(e, ERR_MODEL, "the request names no model");
@@ -225,5 +238,5 @@ names_resolve(struct named *out, const struct route_request *r, const struct rou
 		return ERR_OK;
 	if (strncmp(r->model, tier_prefix, sizeof(tier_prefix) - 1) == 0)
 		return names_tier(out, r->model, c, e);
-	return names_unknown("model or route", r->model, c, e);
+	return names_unknown("model or route", r->model, names, names_all(names, c), e);
 }

@@ -6,6 +6,7 @@
  * wins, of equal ones the first in the config. A hit inside one of the rule's `except` phrases does
  * not count; one outside it, in the same text, still does.
  */
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -153,6 +154,27 @@ rules_on_phrase(void *arg, uint32_t value, uint32_t from, uint32_t to)
 		s->excepts[s->excepts_len++] = (struct span){value / 2, from, to};
 }
 
+/* Beginning and end of a long text, without the words that the cuts go through. */
+static size_t
+rules_head_len(const char *text)
+{
+	size_t len = TEXT_PART_MAX;
+
+	while (len > TEXT_PART_MAX - WORD_MAX && !isspace((unsigned char)text[len]))
+		len--;
+	return len;
+}
+
+static size_t
+rules_tail_len(const char *end)
+{
+	size_t len = TEXT_PART_MAX;
+
+	while (len > TEXT_PART_MAX - WORD_MAX && !isspace((unsigned char)end[-(ptrdiff_t)len - 1]))
+		len--;
+	return len;
+}
+
 static void
 rules_scan(struct rules_pass *s, const char *text, size_t len)
 {
@@ -184,8 +206,11 @@ rules_match(const struct route_rules *rules, const struct route_request *r, cons
 	if (r->turns_len[0] <= 2 * TEXT_PART_MAX) {
 		rules_scan(&s, r->turns[0], r->turns_len[0]);
 	} else {
-		rules_scan(&s, r->turns[0], TEXT_PART_MAX);
-		rules_scan(&s, r->turns[0] + r->turns_len[0] - TEXT_PART_MAX, TEXT_PART_MAX);
+		const char *end = r->turns[0] + r->turns_len[0];
+		size_t tail_len = rules_tail_len(end);
+
+		rules_scan(&s, r->turns[0], rules_head_len(r->turns[0]));
+		rules_scan(&s, end - tail_len, tail_len);
 	}
 	return s.best;
 }

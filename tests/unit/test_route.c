@@ -169,6 +169,12 @@ Test(route, an_unknown_name_lists_near_ones_and_what_exists)
 	cr_assert_eq(decide(f), ERR_MODEL);
 	cr_assert_not_null(strstr(f->e.text, "did you mean small"), "%s", f->e.text);
 	cr_assert_not_null(strstr(f->e.text, "there are: auto, cheap"), "%s", f->e.text);
+	f->r.route = "small"; /* a model, not a route */
+	cr_assert_eq(decide(f), ERR_MODEL);
+	cr_assert_null(strstr(f->e.text, "did you mean small"), "%s", f->e.text);
+	cr_assert_null(strstr(f->e.text, "large"), "%s", f->e.text);
+	cr_assert_not_null(strstr(f->e.text, "there are: auto, cheap"), "%s", f->e.text);
+	f->r.route = NULL;
 	f->r.model = "evil\r\nx-header: 1";
 	cr_assert_eq(decide(f), ERR_MODEL);
 	cr_assert_null(strpbrk(f->e.text, "\r\n"));

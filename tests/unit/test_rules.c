@@ -236,6 +236,25 @@ Test(rules, both_ends_of_a_long_text_are_read)
 	done(&f);
 }
 
+/* Where a long text is cut, half a word is no word. */
+Test(rules, a_cut_makes_no_words)
+{
+	struct fixture f = assistant();
+	AUTO(buf_fini) struct buf text = BUF_INIT;
+
+	while (text.len < 16 * 1024 - 7)
+		buf_add_char(&text, '.');
+	buf_add_str(&text, " remindful ");
+	while (text.len < 33 * 1024)
+		buf_add_char(&text, '.');
+	cr_assert_str_eq(fired(f.rules, buf_str(&text), "auto"), "chat");
+	buf_add_str(&text, " asset ");
+	while (text.len < 33 * 1024 + 7 - 4 + 16 * 1024)
+		buf_add_char(&text, '.');
+	cr_assert_str_eq(fired(f.rules, buf_str(&text), "auto"), "chat");
+	done(&f);
+}
+
 static void
 count_hit(void *arg, uint32_t value, uint32_t from, uint32_t to)
 {
