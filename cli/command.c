@@ -105,7 +105,9 @@ command_unknown(const char *name, FILE *err)
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
 		names[i] = commands[i].name;
 	near = near_name(name, names, ARRAY_LEN(names));
-	if (near != NULL)
+	if (name[0] == '-')
+		(void)fprintf(err, "shunt: options come after the command: shunt COMMAND %s\n", name);
+	else if (near != NULL)
 		(void)fprintf(err, "shunt: unknown command `%s`; did you mean `%s`?\n", name, near);
 	else
 		(void)fprintf(err, "shunt: unknown command `%s`; `shunt help` lists them\n", name);

@@ -3,6 +3,7 @@
  * daemon.c - one HTTP exchange with the running daemon, wherever it listens
  */
 #include <curl/curl.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -193,6 +194,28 @@ exchange_perform(
 	return curl_easy_perform(curl);
 }
 
+/* Why a socket could not be connected; curl would speak of a port of localhost. */
+static const char *
+socket_why(CURL *curl, const char *path)
+{
+	long os_errno = 0;
+
+	(void)curl_easy_getinfo(curl, CURLINFO_OS_ERRNO, &os_errno);
+	if (os_errno == 0 && access(path, W_OK) != 0)
+		os_errno = errno;
+	switch (os_errno) {
+	case ENOENT:
+	case ENOTDIR:
+		return "no such socket";
+	case EACCES:
+		return "permission denied; the daemon's user and root may, others can use its "
+		       "TCP address (--url)";
+	default:
+		return os_errno == ECONNREFUSED ? "no daemon listens on it"
+						: strerror((int)os_errno);
+	}
+}
+
 /* One place. The HTTP status, or 0 with p->why. */
 static long
 daemon_try(struct place *p, struct buf *answer, const char *path, const struct buf *body)
@@ -212,6 +235,8 @@ daemon_try(struct place *p, struct buf *answer, const char *path, const struct b
 		(void)curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
 	else if (x.too_large)
 		(void)snprintf(p->why, sizeof(p->why), "the answer is larger than 16 MiB");
+	else if (code == CURLE_COULDNT_CONNECT && p->socket.len > 0)
+		(void)snprintf(p->why, sizeof(p->why), "%s", socket_why(curl, buf_str(&p->socket)));
 	else if (p->why[0] == '\0')
 		(void)snprintf(p->why, sizeof(p->why), "%s", curl_easy_strerror(code));
 	curl_easy_cleanup(curl);
@@ -227,10 +252,7 @@ daemon_say_unreachable(const struct places *places, FILE *err)
 		const struct place *p = &places->rows[i];
 
 		(void)fprintf(err, "  %s%s: %s\n", p->socket.len > 0 ? "unix:" : "",
-			p->socket.len > 0 ? buf_str(&p->socket) : buf_str(&p->url),
-			p->socket.len > 0 && access(buf_str(&p->socket), F_OK) != 0
-				? "no such socket"
-				: p->why);
+			p->socket.len > 0 ? buf_str(&p->socket) : buf_str(&p->url), p->why);
 	}
 	(void)fputs(
 		"Start one with `shuntd -c FILE`, `systemctl start shunt`, or `./bootstrap run` "

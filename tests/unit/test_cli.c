@@ -97,7 +97,10 @@ Test(cli, an_unknown_command_suggests_a_near_one)
 {
 	AUTO(run_fini) struct run near = RUN("staus");
 	AUTO(run_fini) struct run far = RUN("frobnicate");
+	AUTO(run_fini) struct run option = RUN("--json", "status");
 
+	cr_assert_eq(option.code, CLI_USAGE);
+	cr_assert_not_null(strstr(option.err, "options come after the command"), "%s", option.err);
 	cr_assert_eq(near.code, CLI_USAGE);
 	cr_assert_str_eq(near.err, "shunt: unknown command `staus`; did you mean `status`?\n");
 	cr_assert_eq(far.code, CLI_USAGE);

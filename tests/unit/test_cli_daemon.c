@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -316,6 +317,34 @@ Test(cli_daemon, nothing_there_says_what_was_tried_and_how_to_start)
 	cr_expect_not_null(strstr(socket.err, "  unix:/nonexistent/shunt.sock: no such socket\n"),
 		"%s", socket.err);
 	run_fini(&socket);
+}
+
+/* curl would speak of "localhost port 80". */
+Test(cli_daemon, a_socket_that_cannot_be_used_says_why)
+{
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	char folder[] = "/tmp/shunt-test-XXXXXX";
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct run r;
+
+	cr_assert_not_null(mkdtemp(folder));
+	(void)snprintf(un.sun_path, sizeof(un.sun_path), "%s/s", folder);
+	cr_assert_eq(bind(fd, (struct sockaddr *)&un, sizeof(un)), 0);
+	(void)setenv("SHUNT_SOCKET", un.sun_path, 1);
+	r = RUN("status");
+	cr_expect_eq(r.code, CLI_UNREACHABLE);
+	cr_expect_not_null(strstr(r.err, "/s: no daemon listens on it\n"), "%s", r.err);
+	run_fini(&r);
+	(void)chmod(un.sun_path, 0);
+	if (geteuid() == 0)
+		cr_assert_eq(seteuid(65534), 0);
+	r = RUN("status");
+	cr_expect_not_null(strstr(r.err, "/s: permission denied"), "%s", r.err);
+	run_fini(&r);
+	cr_assert_eq(seteuid(getuid()), 0);
+	(void)unlink(un.sun_path);
+	(void)rmdir(folder);
+	(void)close(fd);
 }
 
 Test(cli_daemon, a_broken_config_is_a_usage_error)
