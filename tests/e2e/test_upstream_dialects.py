@@ -329,3 +329,15 @@ def test_anthropic_refuses_the_key(serve):
     with pytest.raises(openai.APIStatusError) as caught:
         client.chat.completions.create(model=CLAUDE, messages=say("x"))
     assert caught.value.status_code != 401, "the client's key is not the one that was refused"
+
+
+def test_models_that_find_no_room_are_told(daemon, upstream):
+    """More than one backend may list, and then more than the table of deployments holds."""
+    many = upstream(models=[f"m{i}" for i in range(300)])
+    few = upstream(models=[f"few{i}" for i in range(10)])
+    rows = [{"name": "few", "url": few.url, "probe_ms": 200},
+            {"name": "many", "url": many.url, "probe_ms": 200}]
+    d = daemon({"backends": rows[1:]})
+    d.wait_log(r"model_list_cut models=256 models_not_served=44")
+    d = daemon({"backends": rows})
+    d.wait_log(r"profile_table_full backend=\w+ rows=256 models_not_served=10")

@@ -472,6 +472,7 @@ struct probe {
 	bool listed; /* the model list is complete */
 	struct probe_model *models;
 	size_t models_len, models_at;
+	uint32_t left_out; /* models without room there, or with a name too long */
 	bool is_local; /* llama.cpp or vLLM: has /health */
 	bool has_props;	/* llama.cpp */
 };
@@ -505,6 +506,7 @@ struct backend {
 	struct call *dirty;
 	uint32_t in_flight;
 	struct probe *probes;
+	uint32_t left_out_told; /* of the last list, in the log */
 	struct sim *sim;
 };
 

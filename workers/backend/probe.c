@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "lib/base/clock.h"
+#include "lib/base/log.h"
 #include "workers/backend/backend.h"
 #include "workers/common/worker.h"
 
@@ -43,8 +44,12 @@ probe_add(struct probe *p, struct json name)
 {
 	struct probe_model *m = probe_find(p, name);
 
-	if (m != NULL || p->models_len == PROBE_MODELS_MAX)
+	if (m != NULL)
 		return m;
+	if (p->models_len == PROBE_MODELS_MAX) {
+		p->left_out++;
+		return NULL;
+	}
 	if (p->models == NULL) {
 		p->models = calloc(PROBE_MODELS_MAX, sizeof(*p->models));
 		CHECK(p->models != NULL);
@@ -54,8 +59,10 @@ probe_add(struct probe *p, struct json name)
 		.vision = TRI_UNKNOWN,
 		.json = TRI_UNKNOWN,
 		.loaded = TRI_UNKNOWN};
-	if (!json_copy_text(m->name, sizeof(m->name), name) || m->name[0] == '\0')
+	if (!json_copy_text(m->name, sizeof(m->name), name) || m->name[0] == '\0') {
+		p->left_out++;
 		return NULL;
+	}
 	p->models_len++;
 	return m;
 }
@@ -86,6 +93,11 @@ probe_done(struct probe *p, enum err_code code, const struct err *e)
 
 	for (size_t i = 0; tells && i < p->models_len; i++)
 		send_model(p, &p->models[i]);
+	if (tells && p->left_out > 0 && p->left_out != p->backend->left_out_told)
+		log_warn("model_list_cut", "models=%zu models_not_served=%u", p->models_len,
+			p->left_out);
+	if (tells)
+		p->backend->left_out_told = p->left_out;
 	m.probe_end = (struct msg_probe_end){
 		.ok = code == ERR_OK,
 		.latency_us = (uint32_t)MIN(us, (uint64_t)UINT32_MAX),

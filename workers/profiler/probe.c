@@ -131,7 +131,7 @@ probe_start(struct probe *p, struct probes *all, uint64_t now_ns)
 {
 	p->running = true;
 	p->id = ++all->ids;
-	p->models = 0;
+	p->models = p->left_out = 0;
 	p->discover = p->down || now_ns >= p->next_list_ns;
 	p->started_ns = now_ns;
 	p->deadline_ns = now_ns + clock_ms_to_ns(p->discover ? LIST_LIMIT_MS : HEALTH_LIMIT_MS);

@@ -240,10 +240,19 @@ on_probe_model(struct worker *w, const struct msg *m, struct bytes *payload)
 		.json = from->json,
 		.loaded = from->loaded};
 	(void)msg_str_copy(f.name, sizeof(f.name), from->model);
-	if (!rows_found(&p->rows, b, &f, clock_ns()) && probe->models == 0)
-		log_warn("profile_table_full", "backend=%s rows=%d, more models are not served",
-			probe->backend, PROFILES_MAX);
+	if (!rows_found(&p->rows, b, &f, clock_ns()))
+		probe->left_out++;
 	probe->models++;
+}
+
+/* Models that are there but not served must not be a mystery; once per change is enough. */
+static void
+profiler_tell_left_out(struct probe *probe)
+{
+	if (probe->left_out > 0 && probe->left_out != probe->left_out_told)
+		log_warn("profile_table_full", "backend=%s rows=%d models_not_served=%u",
+			probe->backend, PROFILES_MAX, probe->left_out);
+	probe->left_out_told = probe->left_out;
 }
 
 static void
@@ -260,8 +269,10 @@ on_probe_end(struct worker *w, const struct msg *m, struct bytes *payload)
 	if (why[0] == '\0' && !m->probe_end.ok)
 		(void)snprintf(why, sizeof(why), "probe failed: %s",
 			err_name(err_code_checked(m->probe_end.code)));
-	if (m->probe_end.ok && m->probe_end.discovered && m->probe_end.models == probe->models)
+	if (m->probe_end.ok && m->probe_end.discovered && m->probe_end.models == probe->models) {
 		rows_list_end(&p->rows, probe->backend);
+		profiler_tell_left_out(probe);
+	}
 	profiler_probe_end(p, probe, m->probe_end.ok ? PROBE_GOOD : PROBE_BAD, why);
 	profiler_publish(p);
 }

@@ -105,7 +105,8 @@ struct probe {
 	bool discover; /* the running one lists the models */
 	bool down; /* the last one failed */
 	uint64_t id; /* request id of the running one */
-	uint32_t models;
+	uint32_t models, left_out; /* told by the running one; of these: no row was free for */
+	uint32_t left_out_told; /* in the log, last time */
 	uint64_t started_ns, deadline_ns, next_ns, next_list_ns;
 };
 
