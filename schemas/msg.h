@@ -36,4 +36,4 @@ void msg_encode(struct buf *out, const struct msg *m);
 MUST enum err_code msg_decode(struct msg *out, const void *data, size_t len, struct err *e);
 
 const char *msg_name(enum msg_type type);
-bool msg_may_carry_payload(enum msg_type type); /* a second frame of raw bytes */
+bool msg_may_carry_payload(enum msg_type type); /* raw bytes beside the message */

@@ -548,6 +548,17 @@ liar_say(struct liar *l, const void *data, size_t len, enum err_code more)
 	cr_assert_eq(zmq_send(l->socket, data, len, flags), (int)len);
 }
 
+/* A message's first frame, as an honest worker makes it. */
+static void
+liar_encode(struct buf *out, const struct msg *m)
+{
+	struct bus_tail tail = {0, 0};
+
+	msg_encode(out, m);
+	tail.head_len = (uint32_t)out->len;
+	buf_add(out, &tail, sizeof(tail));
+}
+
 static void
 liar_send(struct liar *l, enum msg_type type, struct msg_head head)
 {
@@ -557,7 +568,7 @@ liar_send(struct liar *l, enum msg_type type, struct msg_head head)
 	memset(&m, 0, sizeof(m));
 	m.type = type;
 	m.head = head;
-	msg_encode(&b, &m);
+	liar_encode(&b, &m);
 	liar_say(l, b.data, b.len, ERR_OK);
 }
 
@@ -597,6 +608,7 @@ node_await(struct node *n, enum counter c, uint64_t value)
 		loop_on_turn(n->w.loop, await_look, &a);
 	a = (struct await){n, c, value};
 	loop_run(n->w.loop);
+	a.value = UINT64_MAX; /* the hook stays */
 	for (size_t i = 0; i < ARRAY_LEN(all); i++)
 		cr_assert_eq(node_count(n, all[i]), all[i] == c ? value : 0, "counter %s is %llu",
 			counter_row(all[i])->metric, (unsigned long long)node_count(n, all[i]));
@@ -738,10 +750,40 @@ Test(bus, a_payload_where_the_schema_has_none_is_malformed)
 	memset(&m, 0, sizeof(m));
 	m.type = MSG_PROBE_START;
 	m.head = honest_head(SLOT_PROFILER, ROLE_PROFILER);
-	msg_encode(&b, &m);
+	liar_encode(&b, &m);
 	liar_say(&l, b.data, b.len, ERR_SYS);
 	liar_say(&l, "payload", 7, ERR_OK);
 	node_await(&n, COUNTER_MSG_MALFORMED, 1);
+	cr_assert_eq(n.seen, 0);
+	liar_fini(&l);
+	node_fini(&n);
+}
+
+Test(bus, a_tail_that_does_not_fit_its_frame_is_malformed)
+{
+	static const struct bus_tail tails[] = {
+		{UINT32_MAX, 0}, {1, 0}, {0, 0}, {MSG_LEN_MAX + 1, 1}, {5000, 0}};
+	AUTO(buf_fini) struct buf b = BUF_INIT;
+	struct msg m = {.type = MSG_PROBE_START};
+	struct node n;
+	struct liar l;
+
+	picky_init(&n);
+	liar_init(&l, (struct bus_life){SLOT_PROFILER, GENERATION});
+	m.head = honest_head(SLOT_PROFILER, ROLE_PROFILER);
+	for (size_t i = 0; i < ARRAY_LEN(tails); i++) {
+		buf_clear(&b);
+		msg_encode(&b, &m);
+		buf_add(&b, &tails[i], sizeof(tails[i]));
+		liar_say(&l, b.data, b.len, ERR_OK);
+	}
+	/* a payload in both frames */
+	buf_clear(&b);
+	msg_encode(&b, &m);
+	buf_add(&b, &(struct bus_tail){(uint32_t)b.len, 1}, sizeof(struct bus_tail));
+	liar_say(&l, b.data, b.len, ERR_SYS);
+	liar_say(&l, "payload", 7, ERR_OK);
+	node_await(&n, COUNTER_MSG_MALFORMED, ARRAY_LEN(tails) + 1);
 	cr_assert_eq(n.seen, 0);
 	liar_fini(&l);
 	node_fini(&n);

@@ -280,6 +280,21 @@ MUST enum err_code anthropic_request(
 /* openai_scan.c: look into one chunk or body of OpenAI's shape without changing it. */
 MUST enum err_code openai_scan(struct answer *a, struct json v, struct err *e);
 
+/* ---- pace.c: how often to look at the upstreams' sockets ---------------------------------- */
+
+/* Zero-initialise. */
+struct pace {
+	uint64_t window_ns; /* start of the window that is counted */
+	uint64_t rest_ns;   /* end of the rest after the last look */
+	unsigned pieces;    /* in this window */
+	bool busy;	    /* in the last one */
+};
+
+/* A piece came of an answer that had begun before. */
+void pace_count(struct pace *p);
+/* Sockets are ready. 0: look at them now; else leave them until that moment. */
+uint64_t pace_rest(struct pace *p, uint64_t now_ns);
+
 /* ---------------------------------------------------------------------------------------------
  * http_call.c - one HTTP exchange, libcurl multi on the worker's loop
  */

@@ -47,6 +47,8 @@ struct http {
 	struct http_call *busy;
 	int epoll_fd; /* curl's sockets; the loop watches this one */
 	struct loop_fd epoll;
+	struct pace pace;
+	struct loop_timer rest; /* the end of a rest from looking at the sockets */
 	int running;
 	loop_timer_fn *batch_fn;
 	void *batch_arg;
@@ -66,6 +68,7 @@ struct http_call {
 	struct http_head head;
 	unsigned tries; /* connections that this exchange was sent on */
 	bool lingering;
+	bool began; /* a piece of the answer's body came */
 	struct loop_timer linger;
 	char error[CURL_ERROR_SIZE];
 };
@@ -161,6 +164,9 @@ http_on_write(char *p, size_t size, size_t n, void *arg)
 
 	if (c->lingering)
 		return size * n;
+	if (c->began)
+		pace_count(&c->http->pace);
+	c->began = true;
 	switch (c->user.on_data(c->user.arg, p, size * n)) {
 	case HTTP_GO_ON:
 		return size * n;
@@ -338,6 +344,7 @@ http_release(struct http_call *c)
 	if (c->tries > 1)
 		http_forget_tries(c);
 	c->lingering = false;
+	c->began = false;
 	c->next = h->idle;
 	h->idle = c;
 	h->idle_len++;
@@ -396,14 +403,30 @@ http_on_sockets(void *arg, uint32_t loop_events)
 {
 	struct http *h = arg;
 	struct epoll_event events[SOCKET_BATCH];
+	uint64_t rest_ns;
 	int n, running;
 
 	(void)loop_events;
+	rest_ns = pace_rest(&h->pace, loop_now(h->loop));
+	if (rest_ns != 0) {
+		loop_change(h->loop, &h->epoll, 0);
+		loop_timer_set(h->loop, &h->rest, rest_ns);
+		return;
+	}
 	n = epoll_wait(h->epoll_fd, events, SOCKET_BATCH, 0);
 	for (int i = 0; i < n; i++) /* one that went meanwhile is unknown to curl: ignored */
 		(void)curl_multi_socket_action(h->multi, events[i].data.fd,
 			http_select_mask(events[i].events), &running);
 	http_batch_done(h);
+}
+
+static void
+http_on_rested(void *arg)
+{
+	struct http *h = arg;
+
+	loop_change(h->loop, &h->epoll, EPOLLIN);
+	http_on_sockets(h, EPOLLIN);
 }
 
 static void
@@ -454,6 +477,7 @@ http_new(struct http **out, struct loop *loop, const struct http_options *o, str
 	CHECK(h != NULL);
 	h->loop = loop;
 	h->timer = (struct loop_timer){.fn = http_on_loop_timer, .arg = h};
+	h->rest = (struct loop_timer){.fn = http_on_rested, .arg = h};
 	h->multi = curl_multi_init();
 	CHECK(h->multi != NULL);
 	if (http_open_epoll(h, e) != ERR_OK) {
@@ -516,6 +540,7 @@ http_free(struct http **h_p)
 	}
 	(void)curl_multi_cleanup(h->multi);
 	loop_timer_clear(h->loop, &h->timer);
+	loop_timer_clear(h->loop, &h->rest);
 	loop_remove(h->loop, &h->epoll);
 	if (h->epoll_fd >= 0)
 		(void)close(h->epoll_fd);

@@ -175,18 +175,16 @@ bus_frame_recv(zmq_msg_t *frame, struct bus_socket *s)
 	return rc >= 0;
 }
 
+/* Send a frame or, where that fails, close it; errno says why. */
 static MUST bool
-bus_frame_send_copy(struct bus_socket *s, const void *data, size_t len, int flags)
+bus_frame_give(zmq_msg_t *frame, struct bus_socket *s, int flags)
 {
-	zmq_msg_t frame;
 	int saved;
 
-	CHECK(zmq_msg_init_size(&frame, len) == 0);
-	memcpy(zmq_msg_data(&frame), data, len);
-	if (bus_frame_send(&frame, s, flags))
+	if (bus_frame_send(frame, s, flags))
 		return true;
 	saved = errno;
-	(void)zmq_msg_close(&frame);
+	(void)zmq_msg_close(frame);
 	errno = saved;
 	return false;
 }
@@ -200,21 +198,40 @@ bus_payload_release(void *data, void *hint)
 	bytes_unref(&payload);
 }
 
-/* Make the payload's frame; a large one shares its bytes with the caller. */
+/* In front of what a ROUTER sends: whom it is for. */
 static void
-bus_frame_init(zmq_msg_t *frame, struct bytes *payload)
+bus_frame_init_id(zmq_msg_t *frame, struct bus_life to)
 {
-	if (payload->len > BUS_COPY_MAX) {
-		/* ZeroMQ only reads what it is given to send; its interface predates const. */
-		void *data = (void *)(uintptr_t)payload->data;
+	CHECK(zmq_msg_init_size(frame, BUS_ID_LEN) == 0);
+	bus_life_to_id(zmq_msg_data(frame), to);
+}
 
-		CHECK(zmq_msg_init_data(frame, data, payload->len, bus_payload_release,
-			      bytes_ref(payload)) == 0);
-		return;
-	}
-	CHECK(zmq_msg_init_size(frame, payload->len) == 0);
-	if (payload->len > 0)
-		memcpy(zmq_msg_data(frame), payload->data, payload->len);
+/* The first frame: the message, a small payload, and what tells them apart. One frame costs half of
+ * what two do. */
+static void
+bus_frame_init(zmq_msg_t *frame, const struct buf *head, const struct bytes *payload)
+{
+	const size_t inline_len = payload != NULL ? payload->len : 0;
+	const struct bus_tail tail = {(uint32_t)head->len, payload != NULL};
+	char *p;
+
+	CHECK(zmq_msg_init_size(frame, head->len + inline_len + sizeof(tail)) == 0);
+	p = zmq_msg_data(frame);
+	memcpy(p, head->data, head->len);
+	if (inline_len > 0)
+		memcpy(p + head->len, payload->data, inline_len);
+	memcpy(p + head->len + inline_len, &tail, sizeof(tail));
+}
+
+/* The second frame, of a large payload: it shares its bytes with the caller. */
+static void
+bus_frame_init_shared(zmq_msg_t *frame, struct bytes *payload)
+{
+	/* ZeroMQ only reads what it is given to send; its interface predates const. */
+	void *data = (void *)(uintptr_t)payload->data;
+
+	CHECK(zmq_msg_init_data(frame, data, payload->len, bus_payload_release,
+		      bytes_ref(payload)) == 0);
 }
 
 static MUST enum err_code
@@ -231,29 +248,23 @@ MUST enum err_code
 bus_socket_send(struct bus_socket *s, struct bus_life to, const struct buf *head,
 	struct bytes *payload, struct err *e)
 {
-	const int more = payload != NULL ? ZMQ_SNDMORE : 0;
-	unsigned char id[BUS_ID_LEN];
+	const bool apart = payload != NULL && payload->len > BUS_COPY_MAX;
 	zmq_msg_t frame;
 
 	if (payload != NULL && payload->len > BUS_PAYLOAD_MAX)
 		return err_set(e, ERR_TOO_LARGE, "payload of %zu bytes", payload->len);
 	if (s->type == ZMQ_ROUTER) {
-		bus_life_to_id(id, to);
-		if (!bus_frame_send_copy(s, id, sizeof(id), ZMQ_SNDMORE))
+		bus_frame_init_id(&frame, to);
+		if (!bus_frame_give(&frame, s, ZMQ_SNDMORE))
 			return bus_send_failed(e);
 	}
-	if (!bus_frame_send_copy(s, head->data, head->len, more))
+	bus_frame_init(&frame, head, apart ? NULL : payload);
+	if (!bus_frame_give(&frame, s, apart ? ZMQ_SNDMORE : 0))
 		return bus_send_failed(e);
-	if (payload == NULL)
+	if (!apart)
 		return ERR_OK;
-	bus_frame_init(&frame, payload);
-	if (!bus_frame_send(&frame, s, 0)) {
-		enum err_code code = bus_send_failed(e);
-
-		(void)zmq_msg_close(&frame);
-		return code;
-	}
-	return ERR_OK;
+	bus_frame_init_shared(&frame, payload);
+	return bus_frame_give(&frame, s, 0) ? ERR_OK : bus_send_failed(e);
 }
 
 static void
@@ -303,6 +314,29 @@ bus_frames_recv(struct bus_socket *s, zmq_msg_t frames[BUS_FRAMES_MAX])
 	return n;
 }
 
+/* Take apart what bus_frame_init put together; false where it was not so. */
+static bool
+bus_frame_read(struct bus_incoming *in, zmq_msg_t *frame)
+{
+	const char *p = zmq_msg_data(frame);
+	size_t len = zmq_msg_size(frame);
+	struct bus_tail tail;
+
+	if (len < sizeof(tail))
+		return false;
+	len -= sizeof(tail);
+	memcpy(&tail, p + len, sizeof(tail));
+	if (tail.head_len > len || tail.head_len > sizeof(in->head))
+		return false;
+	if (tail.payload == 0 && tail.head_len != len)
+		return false;
+	in->head_len = tail.head_len;
+	memcpy(in->head, p, in->head_len);
+	if (tail.payload != 0)
+		in->payload = bytes_copy(p + in->head_len, len - in->head_len);
+	return true;
+}
+
 static bool
 bus_frames_read(const struct bus_socket *s, struct bus_incoming *in,
 	zmq_msg_t frames[BUS_FRAMES_MAX], size_t n)
@@ -313,12 +347,13 @@ bus_frames_read(const struct bus_socket *s, struct bus_incoming *in,
 	if (s->type == ZMQ_ROUTER && bus_life_from_id(&in->from, zmq_msg_data(&frames[0]),
 					     zmq_msg_size(&frames[0]), NULL) != ERR_OK)
 		return false;
-	if (n < at + 1 || n > at + 2 || zmq_msg_size(&frames[at]) > sizeof(in->head))
+	if (n < at + 1 || n > at + 2 || !bus_frame_read(in, &frames[at]))
 		return false;
-	in->head_len = zmq_msg_size(&frames[at]);
-	memcpy(in->head, zmq_msg_data(&frames[at]), in->head_len);
-	if (n == at + 2)
-		in->payload = bus_frame_take(&frames[at + 1]);
+	if (n == at + 1)
+		return true;
+	if (in->payload != NULL) /* in both frames */
+		return false;
+	in->payload = bus_frame_take(&frames[at + 1]);
 	return true;
 }
 

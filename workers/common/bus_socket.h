@@ -54,11 +54,17 @@ bool bus_socket_readable(struct bus_socket *s);
 MUST enum err_code bus_socket_send(struct bus_socket *s, struct bus_life to, const struct buf *head,
 	struct bytes *payload, struct err *e);
 
+/* The last bytes of a message's first frame. Both ends are this program on this machine. */
+struct bus_tail {
+	uint32_t head_len; /* of the message, which the frame starts with */
+	uint32_t payload;  /* 1: what lies between is the payload; 0: nothing lies there */
+};
+
 struct bus_incoming {
 	struct bus_life from; /* by connection, not by what the message claims */
 	_Alignas(8) unsigned char head[MSG_LEN_MAX];
 	size_t head_len;
-	struct bytes *payload; /* NULL: no second frame; the receiver's to unref */
+	struct bytes *payload; /* NULL: none; the receiver's to unref */
 };
 
 enum bus_recv { BUS_RECV_EMPTY, BUS_RECV_MESSAGE, BUS_RECV_GARBAGE };

@@ -299,15 +299,23 @@ loop_call_timers(struct loop *l)
 	}
 }
 
+static void
+loop_call_hooks(struct loop *l)
+{
+	for (size_t i = l->hooks_len; i > 0; i--)
+		l->hooks[i - 1].fn(l->hooks[i - 1].arg);
+}
+
 void
 loop_run(struct loop *l)
 {
 	l->stopped = false;
+	/* What was done before the loop ran must not wait for its first event. */
+	loop_call_hooks(l);
 	while (!l->stopped) {
 		loop_gather(l);
 		loop_call_fds(l);
 		loop_call_timers(l);
-		for (size_t i = l->hooks_len; i > 0; i--)
-			l->hooks[i - 1].fn(l->hooks[i - 1].arg);
+		loop_call_hooks(l);
 	}
 }

@@ -52,8 +52,9 @@ void loop_timer_clear(struct loop *l, struct loop_timer *t); /* no-op where not 
 /* clock_ns() as of this turn's wake-up: cheap, exact enough for deadlines. */
 uint64_t loop_now(const struct loop *l);
 
-/* Called once per turn after the callbacks (flush batched output there); the latest first, so that
- * a role's hook may still send on the bus before the bus looks at its sockets. */
+/* Called before the first wait and after the callbacks of each turn (flush batched output there);
+ * the latest first, so that a role's hook may still send on the bus before the bus looks at its
+ * sockets. */
 void loop_on_turn(struct loop *l, loop_timer_fn *fn, void *arg);
 
 /* Before blocking, look again for this long (0: never): trades CPU for wake-up latency. */
