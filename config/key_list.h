@@ -130,8 +130,9 @@ CONFIG_KEY(BACKEND, standby, FLAG, standby, "no", 0, 0, "", "use only when nothi
 CONFIG_KEY(BACKEND, max_in_flight, COUNT, max_in_flight, "64", 1, 10000, "requests",
 	"running at once; more go elsewhere")
 CONFIG_KEY(BACKEND, connect_ms, TIME, connect_ms, "5s", 10, 600000, "", "to connect, TLS included")
-CONFIG_KEY(BACKEND, first_byte_ms, TIME, first_byte_ms, "120s", 10, 3600000, "",
-	"to the answer's first byte; a server that loads models on demand needs long")
+CONFIG_KEY(BACKEND, first_byte_ms, TIME, first_byte_ms, "5m", 10, 3600000, "",
+	"to the answer's first byte; a server that loads models on demand needs long, and for "
+	"an answer that is not streamed this is its whole generation")
 CONFIG_KEY(BACKEND, stall_ms, TIME, stall_ms, "60s", 10, 3600000, "",
 	"between two pieces of an answer")
 CONFIG_KEY(BACKEND, probe_ms, TIME, probe_ms, "10s", 100, 3600000, "", "between health probes")

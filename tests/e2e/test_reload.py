@@ -8,7 +8,7 @@ import pytest
 from harness.daemon import model, openai, sim
 from harness.http import Raw, chat_bytes, simple_chat
 from harness.ports import free_port
-from harness.upstream import chunk
+from harness.upstream import answer, chunk
 from harness.wait import until
 
 
@@ -73,9 +73,12 @@ def test_a_changed_backend_is_replaced_and_no_request_fails(daemon, upstream):
 
 
 def test_a_running_stream_survives_the_replacement_of_its_backend(daemon, upstream):
-    go = threading.Event()
+    go, first = threading.Event(), threading.Lock()
 
     def script(x):
+        # Until the new worker is ready, chats still come here; only the stream waits.
+        if not first.acquire(blocking=False):
+            return answer()(x)
         x.begin_stream()
         x.event(chunk({"role": "assistant", "content": "first"}))
         go.wait(20)

@@ -291,7 +291,7 @@ Test(config, every_default_of_the_reference_reads_back_as_itself)
 		"restart: {delay_ms: 10ms, delay_max_ms: 10s, healthy_ms: 5s}\n"
 		"backends: [{name: b, kind: openai, url: \"http://h\", tls_verify: yes, discover: "
 		"unknown,\n"
-		"  standby: no, max_in_flight: 64, connect_ms: 5s, first_byte_ms: 120s, stall_ms: "
+		"  standby: no, max_in_flight: 64, connect_ms: 5s, first_byte_ms: 5m, stall_ms: "
 		"60s,\n"
 		"  probe_ms: 10s}]\n");
 

@@ -184,23 +184,82 @@ request_finish(struct request *r, unsigned status)
 	request_release(r);
 }
 
+static bool
+is_string_or_null(struct json v)
+{
+	return v.type == JSON_STRING || v.type == JSON_NULL;
+}
+
+/* Has this error every member that OpenAI's clients look at? */
+static bool
+request_error_is_whole(struct json error)
+{
+	return json_get(error, "message").type == JSON_STRING &&
+	       json_get(error, "type").type == JSON_STRING &&
+	       is_string_or_null(json_get(error, "param")) &&
+	       is_string_or_null(json_get(error, "code"));
+}
+
+/* The upstream's error in OpenAI's shape: what it left out is filled in, what it added stays. */
+static void
+request_put_error(struct buf *out, struct json error, const struct err *e)
+{
+	static const char *const members[] = {"message", "type", "param", "code"};
+	const char *const defaults[] = {e->text, err_openai_type(e->code), NULL, err_name(e->code)};
+	struct json_iter it = json_iter(error);
+	struct json key, value;
+
+	json_put_begin(out, '{');
+	json_put_key(out, "error");
+	json_put_begin(out, '{');
+	for (size_t i = 0; i < ARRAY_LEN(members); i++) {
+		value = json_get(error, members[i]);
+		json_put_key(out, members[i]);
+		if (value.type == JSON_STRING)
+			json_put_raw(out, value);
+		else if (defaults[i] != NULL)
+			json_put_str(out, defaults[i]);
+		else
+			json_put_null(out);
+	}
+	while (json_next_member(&it, &key, &value)) {
+		bool put = false;
+
+		for (size_t i = 0; i < ARRAY_LEN(members); i++)
+			put = put || json_equals(key, members[i]);
+		if (put)
+			continue;
+		json_put_raw(out, key);
+		buf_add_char(out, ':');
+		json_put_raw(out, value);
+	}
+	json_put_end(out, '}');
+	json_put_end(out, '}');
+}
+
 /* The upstream's own words are passed on where they are about what the client sent. */
 static bool
 request_reply_upstream(struct request *r, const struct err *e, struct buf *headers,
 	unsigned *status)
 {
-	struct json root;
+	AUTO(buf_fini) struct buf body = BUF_INIT;
+	struct json root, error;
 
 	*status = err_http_status(e->code);
 	if (r->err_body == NULL || *status / 100 != 4 ||
 		json_check(&root, r->err_body->data, r->err_body->len, NULL) != ERR_OK ||
-		json_get(root, "error").type != JSON_OBJECT)
+		(error = json_get(root, "error")).type != JSON_OBJECT)
 		return false;
 	if (e->code == ERR_BAD_REQUEST && r->err_http / 100 == 4)
 		*status = r->err_http;
 	if (e->retry_after_ms > 0)
 		http_put_retry_after(headers, e->retry_after_ms);
-	http_reply_bytes(r->conn, *status, "application/json", headers, r->err_body);
+	if (request_error_is_whole(error)) {
+		http_reply_bytes(r->conn, *status, "application/json", headers, r->err_body);
+		return true;
+	}
+	request_put_error(&body, error, e);
+	http_reply(r->conn, *status, "application/json", headers, body.data, body.len);
 	return true;
 }
 
