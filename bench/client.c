@@ -43,7 +43,7 @@ answer_failed(struct client *c, const char *why)
 
 	if (run->error[0] == '\0')
 		(void)snprintf(run->error, sizeof(run->error), "%s%s%.*s", why,
-		        c->head_len > 0 ? ": " : "", (int)c->head_len, c->head_of_error);
+			c->head_len > 0 ? ": " : "", (int)c->head_len, c->head_of_error);
 	run->failed++;
 	answer_ended(c);
 }
@@ -133,7 +133,7 @@ on_complete(http_parser *p)
 		answer_failed(c, "an answer that is not the upstream's");
 	} else if (run->stream && c->tokens != run->tokens) {
 		(void)snprintf(
-		        why, sizeof(why), "stream of %u tokens, not %u", c->tokens, run->tokens);
+			why, sizeof(why), "stream of %u tokens, not %u", c->tokens, run->tokens);
 		answer_failed(c, why);
 	} else {
 		run->answered++;
@@ -148,14 +148,14 @@ on_complete(http_parser *p)
 }
 
 static const http_parser_settings settings = {
-        .on_body = on_body, .on_message_complete = on_complete};
+	.on_body = on_body, .on_message_complete = on_complete};
 
 bool
 client_connect(struct client *c, struct client_run *run)
 {
 	struct sockaddr_in a = {.sin_family = AF_INET,
-	        .sin_port = htons((uint16_t)run->port),
-	        .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+		.sin_port = htons((uint16_t)run->port),
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = c};
 	const int one = 1;
 
@@ -163,11 +163,11 @@ client_connect(struct client *c, struct client_run *run)
 	c->busy = false;
 	c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (c->fd < 0 || connect(c->fd, (struct sockaddr *)&a, sizeof(a)) != 0 ||
-	        setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) != 0 ||
-	        epoll_ctl(run->epoll_fd, EPOLL_CTL_ADD, c->fd, &ev) != 0) {
+		setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) != 0 ||
+		epoll_ctl(run->epoll_fd, EPOLL_CTL_ADD, c->fd, &ev) != 0) {
 		if (run->error[0] == '\0')
 			(void)snprintf(run->error, sizeof(run->error), "connect to port %u: %s",
-			        run->port, strerror(errno));
+				run->port, strerror(errno));
 		client_close(c);
 		return false;
 	}
@@ -193,7 +193,7 @@ client_send(struct client *c, uint64_t intended_ns)
 	c->busy = true;
 	/* One request is out at a time, so the socket's buffer is empty and takes it whole. */
 	if (send(c->fd, run->request, run->request_len, MSG_NOSIGNAL) !=
-	        (ssize_t)run->request_len) {
+		(ssize_t)run->request_len) {
 		client_close(c);
 		answer_failed(c, "send");
 	}

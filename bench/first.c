@@ -44,28 +44,28 @@ static bool
 ask(unsigned port, const char *headers)
 {
 	static const char body[] =
-	        "{\"model\":\"bench\",\"messages\":[{\"role\":\"user\",\"content\":\"hello\"}]}";
+		"{\"model\":\"bench\",\"messages\":[{\"role\":\"user\",\"content\":\"hello\"}]}";
 	struct sockaddr_in a = {.sin_family = AF_INET,
-	        .sin_port = htons((uint16_t)port),
-	        .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+		.sin_port = htons((uint16_t)port),
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	const struct timeval limit = {.tv_sec = 2};
 	char request[HEADERS_MAX + 512];
 	char answer[8192];
 	size_t got = 0;
 	int len = snprintf(request, sizeof(request),
-	        "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:%u\r\nConnection: close\r\n"
-	        "Content-Type: application/json\r\nAuthorization: Bearer bench\r\n%s"
-	        "Content-Length: %zu\r\n\r\n%s",
-	        port, headers, sizeof(body) - 1, body);
+		"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:%u\r\nConnection: close\r\n"
+		"Content-Type: application/json\r\nAuthorization: Bearer bench\r\n%s"
+		"Content-Length: %zu\r\n\r\n%s",
+		port, headers, sizeof(body) - 1, body);
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) == 0 &&
-	        connect(fd, (struct sockaddr *)&a, sizeof(a)) == 0 &&
-	        send(fd, request, (size_t)len, MSG_NOSIGNAL) == len) {
+		connect(fd, (struct sockaddr *)&a, sizeof(a)) == 0 &&
+		send(fd, request, (size_t)len, MSG_NOSIGNAL) == len) {
 		ssize_t n;
 
 		while (got < sizeof(answer) - 1 &&
-		        (n = recv(fd, answer + got, sizeof(answer) - 1 - got, 0)) > 0)
+			(n = recv(fd, answer + got, sizeof(answer) - 1 - got, 0)) > 0)
 			got += (size_t)n;
 	}
 	if (fd >= 0)
@@ -136,7 +136,7 @@ main(int argc, char **argv)
 	}
 	if (port == 0 || optind >= argc) {
 		(void)fprintf(stderr,
-		        "usage: first -p port [-s limit_s] [-H header]... program args...\n");
+			"usage: first -p port [-s limit_s] [-H header]... program args...\n");
 		return 2;
 	}
 	(void)prctl(PR_SET_TIMERSLACK, 1000);

@@ -63,9 +63,9 @@ hist_print(const struct hist *h, FILE *out, const char *name)
 	} rows[] = {{"p50_us", 0.5}, {"p90_us", 0.9}, {"p99_us", 0.99}, {"p999_us", 0.999}};
 
 	(void)fprintf(out, "\"%s\":{\"count\":%llu,\"mean_us\":%.2f", name,
-	        (unsigned long long)h->count, h->count > 0 ? h->sum / (double)h->count / 1e3 : 0.0);
+		(unsigned long long)h->count, h->count > 0 ? h->sum / (double)h->count / 1e3 : 0.0);
 	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		(void)fprintf(
-		        out, ",\"%s\":%.2f", rows[i].name, (double)hist_at(h, rows[i].q) / 1e3);
+			out, ",\"%s\":%.2f", rows[i].name, (double)hist_at(h, rows[i].q) / 1e3);
 	(void)fprintf(out, ",\"max_us\":%.2f}", (double)h->max / 1e3);
 }

@@ -43,9 +43,9 @@ static int
 usage(void)
 {
 	(void)fprintf(stderr, "usage: load -p port [-c connections] [-r rate] [-s seconds] [-n "
-	                      "requests] [-g grace_s]\n"
-	                      "            [-t tokens (streams)] [-w spread_ms] [-H 'Name: "
-	                      "value']... [-b body_bytes]\n");
+			      "requests] [-g grace_s]\n"
+			      "            [-t tokens (streams)] [-w spread_ms] [-H 'Name: "
+			      "value']... [-b body_bytes]\n");
 	return 2;
 }
 
@@ -91,7 +91,7 @@ options(struct load *l, int argc, char **argv)
 			if (used + strlen(optarg) + 3 > sizeof(l->headers))
 				return false;
 			(void)snprintf(
-			        l->headers + used, sizeof(l->headers) - used, "%s\r\n", optarg);
+				l->headers + used, sizeof(l->headers) - used, "%s\r\n", optarg);
 			break;
 		default:
 			return false;
@@ -115,24 +115,24 @@ request_make(struct load *l)
 		return false;
 	if (l->run.stream)
 		(void)snprintf(stream, sizeof(stream), ",\"stream\":true,\"max_tokens\":%u",
-		        l->run.tokens);
+			l->run.tokens);
 	fixed = snprintf(body, REQUEST_MAX,
-	        "{\"model\":\"bench\",\"messages\":[{\"role\":\"system\",\"content\":\"You answer "
-	        "in one "
-	        "sentence.\"},{\"role\":\"user\",\"content\":\"\"}],\"temperature\":0.5%s}",
-	        stream);
+		"{\"model\":\"bench\",\"messages\":[{\"role\":\"system\",\"content\":\"You answer "
+		"in one "
+		"sentence.\"},{\"role\":\"user\",\"content\":\"\"}],\"temperature\":0.5%s}",
+		stream);
 	len = snprintf(body, REQUEST_MAX,
-	        "{\"model\":\"bench\",\"messages\":[{\"role\":\"system\",\"content\":\"You answer "
-	        "in one "
-	        "sentence.\"},{\"role\":\"user\",\"content\":\"%*s\"}],\"temperature\":0.5%s}",
-	        (int)l->body_bytes > fixed ? (int)l->body_bytes - fixed : 1, "?", stream);
+		"{\"model\":\"bench\",\"messages\":[{\"role\":\"system\",\"content\":\"You answer "
+		"in one "
+		"sentence.\"},{\"role\":\"user\",\"content\":\"%*s\"}],\"temperature\":0.5%s}",
+		(int)l->body_bytes > fixed ? (int)l->body_bytes - fixed : 1, "?", stream);
 	for (char *p = strstr(body, "\"user\",\"content\":\"") + 18; *p == ' '; p++)
 		*p = (p - body) % 6 == 0 ? ' ' : 'a' + (char)((p - body) % 23);
 	l->run.request_len = (size_t)snprintf(request, REQUEST_MAX,
-	        "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:%u\r\n"
-	        "Content-Type: application/json\r\nAccept: */*\r\nAuthorization: Bearer bench\r\n%s"
-	        "Content-Length: %d\r\n\r\n%s",
-	        l->run.port, l->headers, len, body);
+		"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:%u\r\n"
+		"Content-Type: application/json\r\nAccept: */*\r\nAuthorization: Bearer bench\r\n%s"
+		"Content-Length: %d\r\n\r\n%s",
+		l->run.port, l->headers, len, body);
 	free(body);
 	l->run.request = request;
 	return true;
@@ -253,10 +253,10 @@ report(const struct load *l, uint64_t end_ns)
 	double seconds = (double)(end_ns - l->start_ns) / 1e9;
 
 	(void)printf("{\"seconds\":%.4f,\"sent\":%llu,\"answered\":%llu,\"failed\":%llu,"
-	             "\"reconnects\":%llu,\"rps\":%.1f,\"tokens\":%llu,\"error\":\"",
-	        seconds, (unsigned long long)l->sent, (unsigned long long)r->answered,
-	        (unsigned long long)r->failed, (unsigned long long)r->reconnects,
-	        (double)r->answered / seconds, (unsigned long long)r->token_count);
+		     "\"reconnects\":%llu,\"rps\":%.1f,\"tokens\":%llu,\"error\":\"",
+		seconds, (unsigned long long)l->sent, (unsigned long long)r->answered,
+		(unsigned long long)r->failed, (unsigned long long)r->reconnects,
+		(double)r->answered / seconds, (unsigned long long)r->token_count);
 	for (const char *p = r->error; *p != '\0'; p++)
 		(void)putchar((unsigned char)*p < ' ' || *p == '"' || *p == '\\' ? ' ' : *p);
 	(void)printf("\",");
@@ -274,10 +274,10 @@ int
 main(int argc, char **argv)
 {
 	static struct load l = {.connections = 64,
-	        .seconds = 5,
-	        .grace = 10,
-	        .requests = UINT64_MAX,
-	        .body_bytes = 1024};
+		.seconds = 5,
+		.grace = 10,
+		.requests = UINT64_MAX,
+		.body_bytes = 1024};
 	uint64_t end_ns;
 
 	if (!options(&l, argc, argv))
@@ -298,7 +298,7 @@ main(int argc, char **argv)
 	l.end_ns = l.start_ns + (uint64_t)(l.seconds * 1e9);
 	for (unsigned i = 0; i < l.connections; i++)
 		l.clients[i].free_at_ns =
-		        l.start_ns + (uint64_t)l.spread_ms * 1000000ULL * i / l.connections;
+			l.start_ns + (uint64_t)l.spread_ms * 1000000ULL * i / l.connections;
 	run_loop(&l);
 	end_ns = clock_now();
 	for (unsigned i = 0; i < l.connections; i++)

@@ -200,11 +200,11 @@ put_event(char *to, size_t room, const char *delta, const char *finish)
 {
 	char data[512];
 	int len = snprintf(data, sizeof(data),
-	        "data: {\"id\":\"chatcmpl-bench\",\"object\":\"chat.completion.chunk\","
-	        "\"created\":1700000000,\"model\":\"bench\",\"choices\":[{\"index\":0,\"delta\":{%"
-	        "s},"
-	        "\"finish_reason\":%s}]}\n\n",
-	        delta, finish);
+		"data: {\"id\":\"chatcmpl-bench\",\"object\":\"chat.completion.chunk\","
+		"\"created\":1700000000,\"model\":\"bench\",\"choices\":[{\"index\":0,\"delta\":{%"
+		"s},"
+		"\"finish_reason\":%s}]}\n\n",
+		delta, finish);
 
 	return (size_t)snprintf(to, room, "%x\r\n%s\r\n", (unsigned)len, data);
 }
@@ -215,7 +215,7 @@ put_token(char *to, size_t room)
 	char delta[96];
 
 	(void)snprintf(
-	        delta, sizeof(delta), "\"content\":\"t@%019llu \"", (unsigned long long)now_ns());
+		delta, sizeof(delta), "\"content\":\"t@%019llu \"", (unsigned long long)now_ns());
 	return put_event(to, room, delta, "null");
 }
 
@@ -225,11 +225,11 @@ put_end(char *to, size_t room, unsigned tokens)
 	char data[512];
 	size_t n = put_event(to, room, "", "\"stop\"");
 	int len = snprintf(data, sizeof(data),
-	        "data: {\"id\":\"chatcmpl-bench\",\"object\":\"chat.completion.chunk\","
-	        "\"created\":1700000000,\"model\":\"bench\",\"choices\":[],\"usage\":{"
-	        "\"prompt_tokens\":200,\"completion_tokens\":%u,\"total_tokens\":%u}}\n\n"
-	        "data: [DONE]\n\n",
-	        tokens, tokens + 200);
+		"data: {\"id\":\"chatcmpl-bench\",\"object\":\"chat.completion.chunk\","
+		"\"created\":1700000000,\"model\":\"bench\",\"choices\":[],\"usage\":{"
+		"\"prompt_tokens\":200,\"completion_tokens\":%u,\"total_tokens\":%u}}\n\n"
+		"data: [DONE]\n\n",
+		tokens, tokens + 200);
 
 	return n + (size_t)snprintf(to + n, room - n, "%x\r\n%s\r\n0\r\n\r\n", (unsigned)len, data);
 }
@@ -255,8 +255,8 @@ static void
 stream_start(struct conn *c, unsigned tokens)
 {
 	static const char head[] =
-	        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n"
-	        "Transfer-Encoding: chunked\r\n\r\n";
+		"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n"
+		"Transfer-Encoding: chunked\r\n\r\n";
 	char out[2048];
 	size_t n = sizeof(head) - 1;
 
@@ -284,8 +284,8 @@ answer_json(struct conn *c, const char *status, const char *json)
 {
 	char out[1024];
 	int n = snprintf(out, sizeof(out),
-	        "HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
-	        status, strlen(json), json);
+		"HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
+		status, strlen(json), json);
 
 	conn_send(c, out, (size_t)n);
 }
@@ -295,14 +295,14 @@ answer_get(struct conn *c)
 {
 	if (path_ends(c, "/models"))
 		answer_json(c, "200 OK",
-		        "{\"object\":\"list\",\"data\":[{\"id\":\"bench\",\"object\":\"model\","
-		        "\"created\":1700000000,\"owned_by\":\"bench\"}]}");
+			"{\"object\":\"list\",\"data\":[{\"id\":\"bench\",\"object\":\"model\","
+			"\"created\":1700000000,\"owned_by\":\"bench\"}]}");
 	else if (path_ends(c, "/health"))
 		answer_json(c, "200 OK", "{\"status\":\"ok\"}");
 	else
 		answer_json(c, "404 Not Found",
-		        "{\"error\":{\"message\":\"no such "
-		        "path\",\"type\":\"invalid_request_error\"}}");
+			"{\"error\":{\"message\":\"no such "
+			"path\",\"type\":\"invalid_request_error\"}}");
 }
 
 static bool
@@ -388,9 +388,9 @@ on_body(http_parser *p, const char *at, size_t len)
 }
 
 static const http_parser_settings settings = {.on_message_begin = on_begin,
-        .on_url = on_url,
-        .on_body = on_body,
-        .on_message_complete = on_complete};
+	.on_url = on_url,
+	.on_body = on_body,
+	.on_message_complete = on_complete};
 
 static void
 conn_read(struct conn *c)
@@ -487,30 +487,30 @@ answer_init(void)
 	text[sizeof(text) - 1] = '\0';
 	memcpy(text, "pong-1k ", 8);
 	n = snprintf(body, sizeof(body),
-	        "{\"id\":\"chatcmpl-bench\",\"object\":\"chat.completion\",\"created\":1700000000,"
-	        "\"model\":\"bench\",\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\","
-	        "\"content\":\"%s\",\"refusal\":null,\"annotations\":[]},\"logprobs\":null,"
-	        "\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":200,"
-	        "\"completion_tokens\":160,\"total_tokens\":360},\"system_fingerprint\":null}",
-	        text);
+		"{\"id\":\"chatcmpl-bench\",\"object\":\"chat.completion\",\"created\":1700000000,"
+		"\"model\":\"bench\",\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\","
+		"\"content\":\"%s\",\"refusal\":null,\"annotations\":[]},\"logprobs\":null,"
+		"\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":200,"
+		"\"completion_tokens\":160,\"total_tokens\":360},\"system_fingerprint\":null}",
+		text);
 	mock.answer_len = (size_t)snprintf(mock.answer, sizeof(mock.answer),
-	        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
-	        n, body);
+		"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
+		n, body);
 }
 
 static int
 listen_on(unsigned port)
 {
 	struct sockaddr_in a = {.sin_family = AF_INET,
-	        .sin_port = htons((uint16_t)port),
-	        .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+		.sin_port = htons((uint16_t)port),
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t len = sizeof(a);
 	const int one = 1;
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
 	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) != 0 ||
-	        bind(fd, (struct sockaddr *)&a, sizeof(a)) != 0 || listen(fd, 1024) != 0 ||
-	        getsockname(fd, (struct sockaddr *)&a, &len) != 0)
+		bind(fd, (struct sockaddr *)&a, sizeof(a)) != 0 || listen(fd, 1024) != 0 ||
+		getsockname(fd, (struct sockaddr *)&a, &len) != 0)
 		die("listen");
 	(void)printf("port %u\n", ntohs(a.sin_port));
 	(void)fflush(stdout);
@@ -551,7 +551,7 @@ main(int argc, char **argv)
 			rate = (unsigned)n;
 		else
 			return fprintf(stderr,
-			               "usage: mock_upstream [-p port] [-t tokens] [-r rate]\n"),
+				       "usage: mock_upstream [-p port] [-t tokens] [-r rate]\n"),
 			       2;
 	}
 	(void)prctl(PR_SET_PDEATHSIG, SIGTERM);

@@ -106,7 +106,8 @@ command_unknown(const char *name, FILE *err)
 		names[i] = commands[i].name;
 	near = near_name(name, names, ARRAY_LEN(names));
 	if (name[0] == '-')
-		(void)fprintf(err, "shunt: options come after the command: shunt COMMAND %s\n", name);
+		(void)fprintf(
+			err, "shunt: options come after the command: shunt COMMAND %s\n", name);
 	else if (near != NULL)
 		(void)fprintf(err, "shunt: unknown command `%s`; did you mean `%s`?\n", name, near);
 	else

@@ -71,7 +71,7 @@ static const struct config_choice strategy_choices[] = {
 #define X(symbol, name, help) {#name, STRATEGY_##symbol, help},
 	STRATEGY_LIST(X)
 #undef X
-	{NULL},
+		{NULL},
 };
 
 static const struct config_choice level_choices[] = {

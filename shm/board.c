@@ -27,7 +27,8 @@ _Static_assert(offsetof(struct worker_row, stats) % BOARD_PAGE == 0, "figures st
 _Static_assert(sizeof(struct profile_info) % 8 == 0, "profile pairs stay aligned");
 #define SHM_ROW(field, type, count, writer)                                                        \
 	_Static_assert(offsetof(struct board_map, field) % BOARD_PAGE == 0, #field " on a page");  \
-	_Static_assert((writer) != WRITER_SLOT || sizeof(type) % BOARD_PAGE == 0, #field " pages");
+	_Static_assert((writer) != WRITER_SLOT || sizeof(type) % BOARD_PAGE == 0, #field " page"   \
+											 "s");
 #include "shm/shm_list.h"
 #undef SHM_ROW
 

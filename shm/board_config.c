@@ -54,8 +54,8 @@ board_set_config(struct board *b, const char *path, const char *text, size_t len
 	CHECK(b->all != NULL);
 	row = b->all->config;
 	if (len > CONFIG_TEXT_MAX)
-		return err_set(e, ERR_CONFIG, "%s: %zu bytes, at most %d fit", path, len,
-			CONFIG_TEXT_MAX);
+		return err_set(
+			e, ERR_CONFIG, "%s: %zu bytes, at most %d fit", path, len, CONFIG_TEXT_MAX);
 	if (strlen(path) >= sizeof(row->copy[0].path))
 		return err_set(e, ERR_CONFIG, "%s: the path is longer than %zu bytes", path,
 			sizeof(row->copy[0].path) - 1);

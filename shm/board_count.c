@@ -17,6 +17,6 @@ board_gauge(struct board *b, enum counter c, int64_t delta)
 {
 	CHECK(b->own != NULL && c < COUNTERS);
 	CHECK(counter_row(c)->gauge);
-	(void)atomic_fetch_add_explicit(&b->own->counters[c], (uint64_t)delta,
-		memory_order_relaxed);
+	(void)atomic_fetch_add_explicit(
+		&b->own->counters[c], (uint64_t)delta, memory_order_relaxed);
 }

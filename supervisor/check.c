@@ -15,8 +15,8 @@ check_print_faults(const char *path, const struct config_faults *faults, const s
 	if (faults->len == 0)
 		(void)printf("%s:1: %s\n", path, e->text);
 	for (size_t i = 0; i < faults->len; i++)
-		(void)printf("%s:%u: %s\n", path, MAX(faults->rows[i].line, 1U),
-			faults->rows[i].text);
+		(void)printf(
+			"%s:%u: %s\n", path, MAX(faults->rows[i].line, 1U), faults->rows[i].text);
 	if (faults->more > 0)
 		(void)printf("%s:1: and %zu more faults\n", path, faults->more);
 }

@@ -21,10 +21,10 @@ enum { LISTEN_FDS_START = 3 }; /* fixed by the service manager's protocol */
 
 /* What belongs to a socket besides its descriptor. */
 struct listen_row {
-	char *text;    /* as in the config; NULL: inherited and not matched yet */
-	char *path;    /* unix sockets that we made: removed at the end */
+	char *text; /* as in the config; NULL: inherited and not matched yet */
+	char *path; /* unix sockets that we made: removed at the end */
 	uint32_t mode; /* likewise */
-	ino_t inode;   /* of the path: somebody else's socket there is left alone */
+	ino_t inode; /* of the path: somebody else's socket there is left alone */
 };
 
 struct listen_set {
@@ -103,8 +103,7 @@ listen_inherit(void)
 		int fd = LISTEN_FDS_START + (int)i;
 
 		flags = fcntl(fd, F_GETFL);
-		if (flags < 0 ||
-			getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) < 0 ||
+		if (flags < 0 || getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) < 0 ||
 			!listens || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ||
 			fcntl(fd, F_SETFD, FD_CLOEXEC) < 0) {
 			log_warn("listen_inherit", "fd=%d text=\"not a listening socket\"", fd);
@@ -121,8 +120,8 @@ listen_inherit(void)
 /* The index in old of a socket that serves l and is not taken yet, or -1. Port 0 is another port
  * each time, so there the text decides. */
 static int
-listen_find(const struct listen_set *old, const bool taken[LISTEN_MAX],
-	const struct config_listen *l)
+listen_find(
+	const struct listen_set *old, const bool taken[LISTEN_MAX], const struct config_listen *l)
 {
 	for (size_t i = 0; old != NULL && i < old->len; i++) {
 		if (taken[i])
@@ -184,14 +183,14 @@ listen_warn_unused(const struct listen_set *old)
 			continue;
 		listen_socket_text(text, sizeof(text), old->fds[i]);
 		log_warn("listen_unused",
-			"address=%s text=\"passed by the service manager, not in the config: closed\"",
+			"address=%s text=\"passed by the service manager, not in the config: "
+			"closed\"",
 			text);
 	}
 }
 
 enum err_code
-listen_open(struct listen_set **out, struct listen_set **old, const struct config *c,
-	struct err *e)
+listen_open(struct listen_set **out, struct listen_set **old, const struct config *c, struct err *e)
 {
 	AUTO(listen_close) struct listen_set *opened = listen_alloc();
 	bool taken[LISTEN_MAX] = {false};

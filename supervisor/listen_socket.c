@@ -45,8 +45,8 @@ listen_unix_addr(union listen_addr *out, socklen_t *len, const char *path, struc
 
 /* Numeric addresses only, so nothing here ever waits for a name server. */
 static enum err_code
-listen_tcp_addr(union listen_addr *out, socklen_t *len, const struct config_listen *l,
-	struct err *e)
+listen_tcp_addr(
+	union listen_addr *out, socklen_t *len, const struct config_listen *l, struct err *e)
 {
 	struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE,
 		.ai_socktype = SOCK_STREAM};
@@ -75,8 +75,8 @@ listen_unix_clear(const char *path, const union listen_addr *addr, socklen_t len
 	struct stat st;
 
 	if (lstat(path, &st) < 0)
-		return errno == ENOENT ? ERR_OK :
-					 err_set(e, ERR_SYS, "unix:%s: %s", path, strerror(errno));
+		return errno == ENOENT ? ERR_OK
+				       : err_set(e, ERR_SYS, "unix:%s: %s", path, strerror(errno));
 	if (!S_ISSOCK(st.st_mode))
 		return err_set(e, ERR_SYS, "unix:%s: a file that is no socket is in the way", path);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -113,8 +113,8 @@ listen_unix_bind(int fd, const struct config_listen *l, struct err *e)
 }
 
 static enum err_code
-listen_tcp_bind(int fd, const struct config_listen *l, const union listen_addr *addr,
-	socklen_t len, struct err *e)
+listen_tcp_bind(int fd, const struct config_listen *l, const union listen_addr *addr, socklen_t len,
+	struct err *e)
 {
 	const int yes = 1;
 
@@ -133,8 +133,8 @@ static enum err_code
 listen_start(int fd, const struct config_listen *l, const union listen_addr *addr, socklen_t len,
 	struct err *e)
 {
-	enum err_code code = l->path != NULL ? listen_unix_bind(fd, l, e) :
-					       listen_tcp_bind(fd, l, addr, len, e);
+	enum err_code code =
+		l->path != NULL ? listen_unix_bind(fd, l, e) : listen_tcp_bind(fd, l, addr, len, e);
 
 	if (code != ERR_OK)
 		return code;
@@ -171,10 +171,10 @@ listen_addr_same(const union listen_addr *a, const union listen_addr *b)
 		return false;
 	if (a->any.sa_family == AF_INET)
 		return a->in.sin_port == b->in.sin_port &&
-			a->in.sin_addr.s_addr == b->in.sin_addr.s_addr;
+		       a->in.sin_addr.s_addr == b->in.sin_addr.s_addr;
 	return a->in6.sin6_port == b->in6.sin6_port &&
-		a->in6.sin6_scope_id == b->in6.sin6_scope_id &&
-		memcmp(&a->in6.sin6_addr, &b->in6.sin6_addr, sizeof(a->in6.sin6_addr)) == 0;
+	       a->in6.sin6_scope_id == b->in6.sin6_scope_id &&
+	       memcmp(&a->in6.sin6_addr, &b->in6.sin6_addr, sizeof(a->in6.sin6_addr)) == 0;
 }
 
 bool
@@ -187,11 +187,11 @@ listen_socket_is(int fd, const struct config_listen *l)
 		return false;
 	if (l->path != NULL)
 		return have.any.sa_family == AF_UNIX &&
-			strncmp(have.un.sun_path, l->path, sizeof(have.un.sun_path)) == 0;
+		       strncmp(have.un.sun_path, l->path, sizeof(have.un.sun_path)) == 0;
 	if (have.any.sa_family != AF_INET && have.any.sa_family != AF_INET6)
 		return false;
 	return listen_tcp_addr(&want, &want_len, l, NULL) == ERR_OK &&
-		listen_addr_same(&have, &want);
+	       listen_addr_same(&have, &want);
 }
 
 void

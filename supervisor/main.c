@@ -27,19 +27,20 @@ struct main_args {
 static void
 main_usage(FILE *out)
 {
-	(void)fputs("Usage: shuntd -c FILE [--check]\n"
-		    "\n"
-		    "Start shunt with the config in FILE and stay in the foreground.\n"
-		    "\n"
-		    "  -c, --config FILE  the config (YAML; all keys: man shunt.yaml)\n"
-		    "      --check        only say what is wrong with it: FILE:LINE: what\n"
-		    "  -h, --help         this text\n"
-		    "  -V, --version      the version\n"
-		    "\n"
-		    "Signals: SIGHUP reads FILE again; SIGTERM or SIGINT lets running requests\n"
-		    "finish (drain_ms), a second one does not.\n"
-		    "Exit status: 0 stopped or checked, 1 could not start or faults found, 2 wrong\n"
-		    "usage. SHUNT_LIBEXEC: folder of the worker programs.\n",
+	(void)fputs(
+		"Usage: shuntd -c FILE [--check]\n"
+		"\n"
+		"Start shunt with the config in FILE and stay in the foreground.\n"
+		"\n"
+		"  -c, --config FILE  the config (YAML; all keys: man shunt.yaml)\n"
+		"      --check        only say what is wrong with it: FILE:LINE: what\n"
+		"  -h, --help         this text\n"
+		"  -V, --version      the version\n"
+		"\n"
+		"Signals: SIGHUP reads FILE again; SIGTERM or SIGINT lets running requests\n"
+		"finish (drain_ms), a second one does not.\n"
+		"Exit status: 0 stopped or checked, 1 could not start or faults found, 2 wrong\n"
+		"usage. SHUNT_LIBEXEC: folder of the worker programs.\n",
 		out);
 }
 

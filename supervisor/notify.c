@@ -121,8 +121,8 @@ notify_reloading(struct notify *n)
 {
 	char text[80];
 
-	(void)snprintf(text, sizeof(text), "RELOADING=1\nMONOTONIC_USEC=%" PRIu64,
-		clock_ns() / NS_PER_US);
+	(void)snprintf(
+		text, sizeof(text), "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, clock_ns() / NS_PER_US);
 	notify_send(n, text);
 }
 

@@ -33,7 +33,7 @@ obituary_write(const struct supervisor *s, const struct seat *seat, const siginf
 {
 	/* SIGTERM ends one that was told to go before it could catch it. */
 	bool as_told = seat->state == CHILD_DRAINING &&
-		si->si_status == (si->si_code == CLD_EXITED ? 0 : SIGTERM);
+		       si->si_status == (si->si_code == CLD_EXITED ? 0 : SIGTERM);
 	char cause[32], words[LAST_WORDS_MAX];
 
 	obituary_cause(cause, sizeof(cause), si);

@@ -18,7 +18,7 @@
 
 struct rundir {
 	char *path;
-	int fd;	    /* of the folder */
+	int fd; /* of the folder */
 	int bus_fd; /* of bus/ in it */
 	int lock_fd;
 	bool made; /* by us: removed at the end */
@@ -37,7 +37,8 @@ rundir_check_owner(int fd, const char *path, struct err *e)
 			st.st_uid, geteuid());
 	if ((st.st_mode & 022) != 0)
 		return err_set(e, ERR_SYS,
-			"%s: mode %03o lets others write there; name a folder of our own, or chmod 700 it",
+			"%s: mode %03o lets others write there; name a folder of our own, or chmod "
+			"700 it",
 			path, st.st_mode & 0777U);
 	return ERR_OK;
 }
@@ -82,8 +83,8 @@ rundir_lock(struct rundir *r, struct err *e)
 	int fd;
 
 	for (;;) {
-		fd = openat(r->fd, RUNDIR_PID_FILE, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW,
-			0644);
+		fd = openat(
+			r->fd, RUNDIR_PID_FILE, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
 		if (fd < 0)
 			return err_set(e, ERR_SYS, "cannot open %s/%s: %s", r->path,
 				RUNDIR_PID_FILE, strerror(errno));

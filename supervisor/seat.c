@@ -120,8 +120,7 @@ seat_spawn(struct supervisor *s, struct seat *seat)
 {
 	struct err e = {.code = ERR_OK};
 
-	board_prepare_slot(s->board, seat->slot,
-		seat->fresh ? BOARD_LIFE_FIRST : BOARD_LIFE_AGAIN);
+	board_prepare_slot(s->board, seat->slot, seat->fresh ? BOARD_LIFE_FIRST : BOARD_LIFE_AGAIN);
 	seat->fresh = false;
 	seat->generation++;
 	seat->started_ns = clock_ns();
@@ -153,8 +152,8 @@ static void
 seat_term(struct supervisor *s, struct seat *seat)
 {
 	seat->deadline_ns = seat->since_ns + clock_ms_to_ns(s->config->drain_ms);
-	log_info("worker_draining", "role=%s name=%s slot=%u pid=%d",
-		table_role(seat->role)->name, seat->name, seat->slot, seat->pid);
+	log_info("worker_draining", "role=%s name=%s slot=%u pid=%d", table_role(seat->role)->name,
+		seat->name, seat->slot, seat->pid);
 	seat_publish(s, seat); /* nobody may be sent to it by a row that is older than the signal */
 	seat_signal(seat, SIGTERM);
 }
@@ -250,8 +249,8 @@ seat_collect(struct supervisor *s, struct seat *seat)
 {
 	siginfo_t si = {.si_pid = 0};
 
-	if (seat->pidfd < 0 ||
-		waitid(P_PIDFD, (id_t)seat->pidfd, &si, WEXITED | WNOHANG) < 0 || si.si_pid == 0)
+	if (seat->pidfd < 0 || waitid(P_PIDFD, (id_t)seat->pidfd, &si, WEXITED | WNOHANG) < 0 ||
+		si.si_pid == 0)
 		return;
 	obituary_write(s, seat, &si);
 	seat_event(s, seat, CHILD_EVENT_EXIT);

@@ -106,8 +106,8 @@ spawn_child(const struct spawn_order *o, const struct spawn_pipes *p, pid_t supe
 {
 	char path[400], name[80], slot[16], generation[16], listen_count[16];
 	char arg_slot[] = "--slot", arg_generation[] = "--generation", arg_listen[] = "--listen";
-	char *argv[] = {name, arg_slot, slot, arg_generation, generation, arg_listen, listen_count,
-		NULL};
+	char *argv[] = {
+		name, arg_slot, slot, arg_generation, generation, arg_listen, listen_count, NULL};
 
 	spawn_reset_process(o, supervisor);
 	(void)snprintf(path, sizeof(path), "%s/shunt-%s", o->folder, o->role);
@@ -166,8 +166,8 @@ spawn_find_folder(char out[256], const char *probe, struct err *e)
 
 	if (said != NULL && said[0] != '\0') {
 		if (strlen(said) >= 256 || !spawn_has(said, probe))
-			return err_set(e, ERR_SYS, "SHUNT_LIBEXEC=%s: no shunt-%s there", said,
-				probe);
+			return err_set(
+				e, ERR_SYS, "SHUNT_LIBEXEC=%s: no shunt-%s there", said, probe);
 		(void)snprintf(out, 256, "%s", said);
 		return ERR_OK;
 	}
@@ -185,6 +185,7 @@ spawn_find_folder(char out[256], const char *probe, struct err *e)
 	(void)snprintf(out, 256, "%s/../libexec/shunt", self);
 	if (spawn_has(out, probe))
 		return ERR_OK;
-	return err_set(e, ERR_SYS, "no shunt-%s in %s nor in %s (SHUNT_LIBEXEC names another folder)",
-		probe, self, out);
+	return err_set(e, ERR_SYS,
+		"no shunt-%s in %s nor in %s (SHUNT_LIBEXEC names another folder)", probe, self,
+		out);
 }

@@ -161,7 +161,7 @@ supervisor_wake_workers(struct supervisor *s)
 }
 
 struct supervisor_tally {
-	unsigned wanted, ready;	     /* workers */
+	unsigned wanted, ready; /* workers */
 	unsigned needed, needed_ready; /* those without which nothing is served */
 };
 

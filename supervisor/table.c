@@ -60,8 +60,8 @@ table_file(uint64_t files, const char *path, bool count_time)
 	return files | 1;
 }
 
-/* The worker itself reads a key again that was written into the same file; its TLS library keeps the
- * certificates of its first look. */
+/* The worker itself reads a key again that was written into the same file; its TLS library keeps
+ * the certificates of its first look. */
 static uint64_t
 table_backend_files(const struct config_backend *b)
 {
@@ -69,8 +69,8 @@ table_backend_files(const struct config_backend *b)
 }
 
 static void
-table_want(struct table_wants *wants, enum role role, const char *name, uint64_t hash,
-	uint64_t files)
+table_want(
+	struct table_wants *wants, enum role role, const char *name, uint64_t hash, uint64_t files)
 {
 	struct table_want *row;
 

@@ -15,8 +15,7 @@ struct err_row {
 	unsigned policy;
 };
 
-static const struct err_row err_rows[ERR_CODES] = {
-	[ERR_OK] = {"ok", "", 200, 0},
+static const struct err_row err_rows[ERR_CODES] = {[ERR_OK] = {"ok", "", 200, 0},
 #define X(code, name_, http_, type_, policy_)                                                      \
 	[code] = {.name = name_, .type = type_, .http = http_, .policy = policy_},
 	ERR_LIST(X)

@@ -72,7 +72,8 @@ log_format_line(char *line, size_t size, enum log_level level, const char *event
 			event, text);
 	log_json_text(quoted, sizeof(quoted), text);
 	return snprintf(line, size,
-		"{\"time\":\"%s\",\"level\":\"%s\",\"who\":\"%s\",\"event\":\"%s\",\"text\":\"%s\"}",
+		"{\"time\":\"%s\",\"level\":\"%s\",\"who\":\"%s\",\"event\":\"%s\",\"text\":\"%"
+		"s\"}",
 		stamp, names[level], log_state.who, event, quoted);
 }
 

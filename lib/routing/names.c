@@ -190,8 +190,8 @@ names_join(struct buf *out, const char *const *names, size_t len)
 }
 
 static enum err_code
-names_unknown(const char *kind, const char *asked, const char *const *names, size_t len,
-	struct err *e)
+names_unknown(
+	const char *kind, const char *asked, const char *const *names, size_t len, struct err *e)
 {
 	const char *near[NEAR_MAX];
 	size_t shown_len = MIN(len, 12), near_len;
@@ -221,9 +221,9 @@ names_resolve(struct named *out, const struct route_request *r, const struct rou
 	*out = (struct named){0};
 	if (r->route != NULL) {
 		out->route = config_route(c->config, r->route);
-		return out->route != NULL ? ERR_OK
-					  : names_unknown("route", r->route, names,
-						    names_routes(names, c), e);
+		return out->route != NULL
+			       ? ERR_OK
+			       : names_unknown("route", r->route, names, names_routes(names, c), e);
 	}
 	if (r->model == NULL || r->model[0] == '\0')
 		return err_set(e, ERR_MODEL, "the request names no model");

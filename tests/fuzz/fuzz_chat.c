@@ -18,7 +18,8 @@ fuzz_accepted(const struct chat_body *b, const char *body, size_t len)
 	char model[MODEL_MAX_LEN];
 
 	for (size_t i = 0; i < b->route.turns_count; i++)
-		CHECK(strnlen(b->route.turns[i], b->route.turns_len[i] + 1) <= b->route.turns_len[i]);
+		CHECK(strnlen(b->route.turns[i], b->route.turns_len[i] + 1) <=
+			b->route.turns_len[i]);
 	if (b->model_len == 0) {
 		CHECK(b->route.model == NULL);
 		return;

@@ -120,14 +120,23 @@ fuzz_run(struct fuzz *f, const uint8_t *data, size_t len, size_t step)
 {
 	int fds[2];
 
-	*f = (struct fuzz){.send = data, .len = len, .step = step,
-		.limits = {.body_bytes = 4096, .header_bytes = 2048, .connections = 4,
-			.header_ms = 60000, .body_ms = 60000, .idle_ms = 60000, .write_ms = 60000}};
+	*f = (struct fuzz){.send = data,
+		.len = len,
+		.step = step,
+		.limits = {.body_bytes = 4096,
+			.header_bytes = 2048,
+			.connections = 4,
+			.header_ms = 60000,
+			.body_ms = 60000,
+			.idle_ms = 60000,
+			.write_ms = 60000}};
 	CHECK(loop_new(&f->loop, NULL) == ERR_OK);
 	http_server_init(&f->server, f->loop, &f->limits, &ops, f);
 	loop_on_turn(f->loop, on_turn, f);
 	CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds) == 0);
-	f->client = (struct loop_fd){.fn = on_client, .arg = f, .fd = fds[0],
+	f->client = (struct loop_fd){.fn = on_client,
+		.arg = f,
+		.fd = fds[0],
 		.events = EPOLLIN | (len > 0 ? EPOLLOUT : 0)};
 	CHECK(loop_add(f->loop, &f->client, NULL) == ERR_OK);
 	if (len == 0)

@@ -2,9 +2,9 @@
 /*
  * fuzz_stream.c - foreign bytes as an upstream's answer
  *
- * First byte: bits 0-1 the dialect, bits 2-3 the endpoint, bit 4 whole answer instead of stream. The
- * second byte is the size of the pieces that the rest arrives in.
- * Whatever comes: no crash, whole events only, and the same output however the bytes were cut.
+ * First byte: bits 0-1 the dialect, bits 2-3 the endpoint, bit 4 whole answer instead of stream.
+ * The second byte is the size of the pieces that the rest arrives in. Whatever comes: no crash,
+ * whole events only, and the same output however the bytes were cut.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -15,8 +15,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const enum backend_kind_id kinds[] = {
 	BACKEND_OPENAI, BACKEND_OLLAMA, BACKEND_ANTHROPIC, BACKEND_OPENAI};
-static const enum msg_endpoint endpoints[] = {MSG_ENDPOINT_CHAT, MSG_ENDPOINT_COMPLETIONS,
-	MSG_ENDPOINT_EMBEDDINGS, MSG_ENDPOINT_CHAT};
+static const enum msg_endpoint endpoints[] = {
+	MSG_ENDPOINT_CHAT, MSG_ENDPOINT_COMPLETIONS, MSG_ENDPOINT_EMBEDDINGS, MSG_ENDPOINT_CHAT};
 
 static enum err_code
 run(struct answer *a, uint8_t how, const char *p, size_t len, size_t piece)

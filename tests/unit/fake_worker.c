@@ -2,10 +2,10 @@
 /*
  * fake_worker.c - a worker that speaks the supervisor's contract and behaves as a test tells it
  *
- * $SHUNT_FAKE/<its name> says how, one word: ready (default), never (no readiness byte), hang (ready,
- * then no heartbeat), crash (exits 3 at once), check (fails a CHECK after it was ready), stubborn
- * (ready, ignores SIGTERM). When it takes the config from the board it writes the generation it saw
- * and its open descriptors to $SHUNT_FAKE/<name>.<pid>.
+ * $SHUNT_FAKE/<its name> says how, one word: ready (default), never (no readiness byte), hang
+ * (ready, then no heartbeat), crash (exits 3 at once), check (fails a CHECK after it was ready),
+ * stubborn (ready, ignores SIGTERM). When it takes the config from the board it writes the
+ * generation it saw and its open descriptors to $SHUNT_FAKE/<name>.<pid>.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -78,8 +78,7 @@ report(const struct board *b, const char *name, const char *fds, const char *arg
 	if (f == NULL)
 		_exit(9);
 	(void)fprintf(f, "config=%llu fds=%s args=%s sid=%d\n",
-		(unsigned long long)board_config_generation(b), fds, args,
-		getsid(0) == getpid());
+		(unsigned long long)board_config_generation(b), fds, args, getsid(0) == getpid());
 	(void)fclose(f);
 	(void)rename(tmp, path);
 }

@@ -2,8 +2,8 @@
 /*
  * test_backend_http.c - calls and probes against a scripted server on a real socket
  *
- * The server is a forked process that plays one script per connection. What the worker would send on
- * the bus is caught here: bus_send is the seam.
+ * The server is a forked process that plays one script per connection. What the worker would send
+ * on the bus is caught here: bus_send is the seam.
  */
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
@@ -264,7 +264,8 @@ chat_start(bool stream, uint32_t credit)
 static void
 start_call(bool stream, uint32_t credit)
 {
-	static const char body[] = "{\"model\":\"x\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}";
+	static const char body[] =
+		"{\"model\":\"x\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}";
 	struct bytes *payload = bytes_copy(body, strlen(body));
 	struct msg m = chat_start(stream, credit);
 
@@ -338,8 +339,8 @@ Test(backend_http, garbage_is_malformed)
 
 Test(backend_http, short_body_is_a_cut)
 {
-	expect_fail(&(struct script){HEAD_SSE "Content-Length: 4000\r\n\r\n" EVENT1, CLOSE, false}, true,
-		ERR_CUT, "cut");
+	expect_fail(&(struct script){HEAD_SSE "Content-Length: 4000\r\n\r\n" EVENT1, CLOSE, false},
+		true, ERR_CUT, "cut");
 }
 
 Test(backend_http, stream_without_end_is_a_cut)
@@ -350,7 +351,8 @@ Test(backend_http, stream_without_end_is_a_cut)
 
 Test(backend_http, broken_chunking_is_a_cut)
 {
-	expect_fail(&(struct script){HEAD_SSE "Transfer-Encoding: chunked\r\n\r\nzz\r\n", CLOSE, false},
+	expect_fail(
+		&(struct script){HEAD_SSE "Transfer-Encoding: chunked\r\n\r\nzz\r\n", CLOSE, false},
 		true, ERR_CUT, "");
 }
 
@@ -378,9 +380,11 @@ Test(backend_http, whole_answer_for_a_stream_request_is_malformed)
 
 Test(backend_http, status_and_retry_after_come_through)
 {
-	expect_fail(&(struct script){"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 7\r\n"
-				     "Content-Length: 36\r\n\r\n{\"error\":{\"message\":\"slow it down\"}}",
-			    CLOSE, false},
+	expect_fail(
+		&(struct script){
+			"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 7\r\n"
+			"Content-Length: 36\r\n\r\n{\"error\":{\"message\":\"slow it down\"}}",
+			CLOSE, false},
 		true, ERR_RATE_LIMITED, "slow it down");
 	cr_expect_eq(heard.fail.retry_after_ms, 7000);
 	cr_expect_eq(heard.fail.http_status, 429);
@@ -388,8 +392,8 @@ Test(backend_http, status_and_retry_after_come_through)
 
 Test(backend_http, empty_refusal_has_its_status_told)
 {
-	expect_fail(&(struct script){"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n", CLOSE, false}, false,
-		ERR_OVERLOADED, "503");
+	expect_fail(&(struct script){"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n", CLOSE, false},
+		false, ERR_OVERLOADED, "503");
 }
 
 Test(backend_http, refused_key_is_not_quoted)
@@ -403,7 +407,7 @@ Test(backend_http, refused_key_is_not_quoted)
 Test(backend_http, refused_key_is_not_quoted_by_a_stream)
 {
 	expect_fail(&(struct script){HEAD_SSE "\r\ndata: {\"error\":{\"code\":\"invalid_api_key\","
-				     "\"message\":\"bad key sk-secret-1\"}}\n\n",
+					      "\"message\":\"bad key sk-secret-1\"}}\n\n",
 			    CLOSE, false},
 		true, ERR_UPSTREAM_AUTH, "refused its API key");
 }
@@ -453,7 +457,8 @@ Test(backend_http, request_deadline_ends_the_call)
 
 Test(backend_http, stream_goes_through_byte_for_byte)
 {
-	call_once(&(struct script){HEAD_SSE "\r\n: hello\n\n" EVENT1 EVENT2 DONE, CLOSE, false}, true);
+	call_once(&(struct script){HEAD_SSE "\r\n: hello\n\n" EVENT1 EVENT2 DONE, CLOSE, false},
+		true);
 	cr_expect_eq(heard.ends, 1, "%s", heard.text);
 	cr_expect_str_eq(buf_str(&heard.deltas), EVENT1 EVENT2);
 	cr_expect_str_eq(heard.finish, "stop");
@@ -475,15 +480,17 @@ Test(backend_http, whole_answer_is_untouched)
 			  CLOSE, false},
 		false);
 	cr_expect_eq(heard.ends, 1, "%s", heard.text);
-	cr_expect_str_eq(buf_str(&heard.body), "{\"choices\":[{\"finish_reason\":\"length\"}],  \"x\" : 1.0}");
+	cr_expect_str_eq(buf_str(&heard.body),
+		"{\"choices\":[{\"finish_reason\":\"length\"}],  \"x\" : 1.0}");
 	cr_expect_str_eq(heard.finish, "length");
 	worker_tear_down();
 }
 
 Test(backend_http, too_large_an_answer_is_refused)
 {
-	server_start(&(struct script){"HTTP/1.1 200 OK\r\nContent-Length: 14\r\n\r\n{\"choices\":[]}",
-			     CLOSE, false},
+	server_start(
+		&(struct script){"HTTP/1.1 200 OK\r\nContent-Length: 14\r\n\r\n{\"choices\":[]}",
+			CLOSE, false},
 		1);
 	worker_set_up(BACKEND_OPENAI);
 	b->limits.response_bytes = 10;
@@ -500,7 +507,8 @@ static void
 give_credit(void *arg)
 {
 	struct loop_timer *t = arg;
-	struct msg m = {.head = {.request_id = 7, .sender_slot = ASKER_SLOT, .sender_generation = 1}};
+	struct msg m = {
+		.head = {.request_id = 7, .sender_slot = ASKER_SLOT, .sender_generation = 1}};
 	struct call *c = call_find(b, &m);
 
 	if (c == NULL)
@@ -514,8 +522,8 @@ Test(backend_http, never_more_bytes_than_credit_and_all_arrive)
 {
 	struct loop_timer timer = {.fn = give_credit, .arg = &timer};
 
-	server_start(&(struct script){HEAD_SSE "\r\n" EVENT1 EVENT1 EVENT1 EVENT1 EVENT2 DONE, CLOSE,
-			     false},
+	server_start(&(struct script){HEAD_SSE "\r\n" EVENT1 EVENT1 EVENT1 EVENT1 EVENT2 DONE,
+			     CLOSE, false},
 		1);
 	worker_set_up(BACKEND_OPENAI);
 	start_call(true, (uint32_t)strlen(EVENT1) + 1);
@@ -622,8 +630,9 @@ probe_once(const struct script *scripts, size_t n, enum backend_kind_id kind)
 
 Test(backend_http, probe_lists_the_models)
 {
-	static const struct script s = {"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
-					"{\"data\":[{\"id\":\"a\"},{\"id\":\"b\",\"max_model_len\":99}]}",
+	static const struct script s = {
+		"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
+		"{\"data\":[{\"id\":\"a\"},{\"id\":\"b\",\"max_model_len\":99}]}",
 		CLOSE, false};
 
 	probe_once(&s, 1, BACKEND_OPENAI);
@@ -638,7 +647,8 @@ Test(backend_http, probe_lists_the_models)
 
 Test(backend_http, probe_says_that_the_key_is_refused)
 {
-	static const struct script s = {"HTTP/1.1 401 No\r\nContent-Length: 2\r\n\r\n{}", CLOSE, false};
+	static const struct script s = {
+		"HTTP/1.1 401 No\r\nContent-Length: 2\r\n\r\n{}", CLOSE, false};
 
 	probe_once(&s, 1, BACKEND_OPENAI);
 	cr_expect_not(heard.probe.ok);

@@ -109,7 +109,8 @@ Test(retry_hint, the_limit_that_is_spent_decides)
 
 Test(retry_hint, the_message_is_the_last_resort)
 {
-	static const char body[] = "{\"error\":{\"message\":\"Rate limit. Please try again in 1.5s. Bye\"}}";
+	static const char body[] =
+		"{\"error\":{\"message\":\"Rate limit. Please try again in 1.5s. Bye\"}}";
 	const struct refusal r = {.status = 429, .body = body, .len = strlen(body)};
 	struct err e;
 

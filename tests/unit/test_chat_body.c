@@ -139,7 +139,8 @@ Test(chat_body, what_is_not_understood_is_not_looked_at)
 
 	cr_assert_eq(read_body(&b, ROUTE_CHAT,
 			     "{\"x\":1,\"x\":2,\"prompt\":3,\"input\":4,\"route\":5,\"seed\":1e400,"
-			     "\"messages\":[{\"role\":\"wizard\",\"content\":null,\"x\":[]}]}", &e),
+			     "\"messages\":[{\"role\":\"wizard\",\"content\":null,\"x\":[]}]}",
+			     &e),
 		ERR_OK, "%s", e.text);
 	cr_assert_eq(b.route.user_turns, 0);
 	cr_assert_eq(b.route.turns_count, 0);
@@ -156,7 +157,9 @@ Test(chat_body, needs_are_found)
 			     "\"messages\":[{\"role\":\"user\",\"content\":["
 			     "{\"type\":\"text\",\"text\":\"what\"},"
 			     "{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:\"}},"
-			     "{\"type\":\"text\",\"text\":\"is this\"}]}]}", &e), ERR_OK);
+			     "{\"type\":\"text\",\"text\":\"is this\"}]}]}",
+			     &e),
+		ERR_OK);
 	cr_assert(b.route.stream && b.route.tools && b.route.json && b.route.vision);
 	cr_assert_eq(b.route.max_tokens, 7);
 	cr_assert_eq(b.route.prompt_bytes, 11);
@@ -170,7 +173,9 @@ Test(chat_body, nothing_is_needed_that_is_not_asked)
 
 	cr_assert_eq(read_body(&b, ROUTE_CHAT,
 			     "{\"stream\":null,\"tools\":[],\"functions\":null,\"max_tokens\":null,"
-			     "\"response_format\":{\"type\":\"text\"}," MESSAGES "}", &e), ERR_OK);
+			     "\"response_format\":{\"type\":\"text\"}," MESSAGES "}",
+			     &e),
+		ERR_OK);
 	cr_assert(!b.route.stream && !b.route.tools && !b.route.json && !b.route.vision);
 	cr_assert_eq(b.route.max_tokens, 0);
 }
@@ -182,11 +187,15 @@ Test(chat_body, the_four_latest_user_turns_come_latest_first)
 
 	cr_assert_eq(read_body(&b, ROUTE_CHAT,
 			     "{\"messages\":[{\"role\":\"system\",\"content\":\"s\"},"
-			     "{\"role\":\"user\",\"content\":\"1\"},{\"role\":\"user\",\"content\":\"2\"},"
+			     "{\"role\":\"user\",\"content\":\"1\"},{\"role\":\"user\",\"content\":"
+			     "\"2\"},"
 			     "{\"role\":\"assistant\",\"content\":\"a\"},"
-			     "{\"role\":\"user\",\"content\":\"3\"},{\"role\":\"user\",\"content\":\"\"},"
+			     "{\"role\":\"user\",\"content\":\"3\"},{\"role\":\"user\",\"content\":"
+			     "\"\"},"
 			     "{\"role\":\"tool\",\"content\":\"t\"},"
-			     "{\"role\":\"user\",\"content\":\"5\\u00e9\\n\"}]}", &e), ERR_OK);
+			     "{\"role\":\"user\",\"content\":\"5\\u00e9\\n\"}]}",
+			     &e),
+		ERR_OK);
 	cr_assert_eq(b.route.user_turns, 5);
 	cr_assert_eq(b.route.turns_count, 4);
 	cr_assert_str_eq(b.route.turns[0], "5\xc3\xa9\n");
@@ -212,7 +221,8 @@ Test(chat_body, a_giant_turn_is_cut_in_its_middle_between_characters)
 	cr_assert_lt(b.route.turns_len[0], 70000);
 	cr_assert_eq(b.route.turns_len[0], strlen(turn));
 	cr_assert_eq(strncmp(turn, "start\xe2\x82\xac", 8), 0);
-	cr_assert_str_eq(turn + b.route.turns_len[0] - 6, "\xe2\x82\xac" "end");
+	cr_assert_str_eq(turn + b.route.turns_len[0] - 6, "\xe2\x82\xac"
+							  "end");
 	for (size_t i = 5; i < b.route.turns_len[0] - 3; i += 3)
 		cr_assert_eq(memcmp(turn + i, "\xe2\x82\xac", 3), 0, "a torn character at %zu", i);
 	cr_assert_gt(b.route.prompt_bytes, 300000);
@@ -238,8 +248,8 @@ read_question(struct chat_body *b, const char *text)
 {
 	struct err e = {0};
 
-	cr_assert_eq(chat_body_read(b, ROUTE_CHAT, CHAT_BODY_QUESTION, text, strlen(text), &e), ERR_OK,
-		"%s", e.text);
+	cr_assert_eq(chat_body_read(b, ROUTE_CHAT, CHAT_BODY_QUESTION, text, strlen(text), &e),
+		ERR_OK, "%s", e.text);
 	cr_assert_eq(b->route.endpoint, ROUTE_CHAT);
 }
 

@@ -16,16 +16,16 @@
  * that a slip in one of the two shows.
  */
 static const char *const expected[CHILD_EVENTS] = {
-	[CHILD_EVENT_START]    = "S......",
+	[CHILD_EVENT_START] = "S......",
 	[CHILD_EVENT_NO_SPAWN] = ".B.....",
-	[CHILD_EVENT_SERVES]   = ".R.....",
-	[CHILD_EVENT_LATE]     = ".K.....",
-	[CHILD_EVENT_SILENT]   = "..K..N.",
-	[CHILD_EVENT_EXIT]     = ".BBB.EE",
-	[CHILD_EVENT_RETRY]    = "....S..",
-	[CHILD_EVENT_RETIRE]   = ".DDNE..",
-	[CHILD_EVENT_OVERDUE]  = ".....N.",
-	[CHILD_EVENT_KILL]     = ".NNNEN.",
+	[CHILD_EVENT_SERVES] = ".R.....",
+	[CHILD_EVENT_LATE] = ".K.....",
+	[CHILD_EVENT_SILENT] = "..K..N.",
+	[CHILD_EVENT_EXIT] = ".BBB.EE",
+	[CHILD_EVENT_RETRY] = "....S..",
+	[CHILD_EVENT_RETIRE] = ".DDNE..",
+	[CHILD_EVENT_OVERDUE] = ".....N.",
+	[CHILD_EVENT_KILL] = ".NNNEN.",
 };
 
 static enum child_state
@@ -89,7 +89,7 @@ Test(child, a_process_is_started_killed_and_buried_exactly_where_one_is)
 				cr_assert_eq(n.action, CHILD_DO_SPAWN);
 			if (had && !has && e == CHILD_EVENT_EXIT)
 				cr_assert(n.action == CHILD_DO_BURY_RETRY ||
-					n.action == CHILD_DO_BURY_FREE);
+					  n.action == CHILD_DO_BURY_FREE);
 			if (n.action == CHILD_DO_BURY_RETRY || n.action == CHILD_DO_BURY_FREE)
 				cr_assert_eq(e, CHILD_EVENT_EXIT);
 			if (n.action == CHILD_DO_TERM || n.action == CHILD_DO_SIGKILL)
@@ -118,7 +118,8 @@ Test(child, one_that_was_told_to_go_never_comes_back)
 	}
 }
 
-static const struct config_restart policy = {.delay_ms = 10, .delay_max_ms = 1000, .healthy_ms = 5000};
+static const struct config_restart policy = {
+	.delay_ms = 10, .delay_max_ms = 1000, .healthy_ms = 5000};
 
 Test(restart, delays_double_with_jitter_up_to_the_cap)
 {

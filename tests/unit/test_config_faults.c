@@ -34,7 +34,8 @@ static const struct row rows[] = {
 	{"[[[[[[[[[[[[[[1]]]]]]]]]]]]]]\n", 1, "nested too deeply"},
 	{"- a\n", 1, "the file must be a map"},
 	/* keys */
-	{BACKEND "gatewys: 2\n", 2, "unknown key `gatewys` in the top level; did you mean `gateways`?"},
+	{BACKEND "gatewys: 2\n", 2,
+		"unknown key `gatewys` in the top level; did you mean `gateways`?"},
 	{BACKEND "\nzzzzzzzz: 2\n", 3, "unknown key `zzzzzzzz` in the top level"},
 	{SIM "models:\n  - name: m\n    deployments:\n      - {backend: b, modle: x}\n", 5,
 		"unknown key `modle` in models[0].deployments[0]; did you mean `model`?"},
@@ -61,25 +62,31 @@ static const struct row rows[] = {
 	{BACKEND "listen: [[a]]\n", 2, "listen: every entry must be a text, not a list"},
 	{BACKEND "pin_cpus: maybe\n", 2, "pin_cpus: `maybe` is none of no, yes"},
 	{BACKEND "pin_cpus: \"yes\"\n", 2, "without quotes"},
-	{BACKEND "log: {level: verbose}\n", 2, "log.level: `verbose` is none of error, warn, info, debug"},
+	{BACKEND "log: {level: verbose}\n", 2,
+		"log.level: `verbose` is none of error, warn, info, debug"},
 	{BACKEND "log: {level: wran}\n", 2, "did you mean `warn`?"},
-	{"backends:\n  - name: x\n    kind: olama\n    url: http://h\n", 3, "did you mean `ollama`?"},
+	{"backends:\n  - name: x\n    kind: olama\n    url: http://h\n", 3,
+		"did you mean `ollama`?"},
 	/* ranges */
 	{BACKEND "gateways: 0\n", 2, "gateways: 0 is out of range: allowed is 1 to 16"},
 	{BACKEND "gateways: 17\n", 2, "out of range"},
 	{BACKEND "gateways: -1\n", 2, "out of range"},
 	{BACKEND "gateways: 99999999999999999999999\n", 2, "out of range"},
-	{BACKEND "limits: {body_bytes: 2GiB}\n", 2, "limits.body_bytes: 2GiB is out of range: allowed is 1KiB to 1GiB"},
+	{BACKEND "limits: {body_bytes: 2GiB}\n", 2,
+		"limits.body_bytes: 2GiB is out of range: allowed is 1KiB to 1GiB"},
 	{BACKEND "limits: {body_bytes: 3XB}\n", 2, "is not a size"},
 	{BACKEND "limits: {idle_ms: 3 weeks}\n", 2, "is not a time"},
 	{BACKEND "limits: {idle_ms: 0.0001s}\n", 2, "is not a time"},
-	{BACKEND "routes: [{name: r, dial: 1.5}]\n", 2, "routes[0].dial: 1.5 is out of range: allowed is 0 to 1"},
-	{BACKEND "restart: {delay_ms: 5s, delay_max_ms: 1s}\n", 2, "restart.delay_max_ms: is less than"},
+	{BACKEND "routes: [{name: r, dial: 1.5}]\n", 2,
+		"routes[0].dial: 1.5 is out of range: allowed is 0 to 1"},
+	{BACKEND "restart: {delay_ms: 5s, delay_max_ms: 1s}\n", 2,
+		"restart.delay_max_ms: is less than"},
 	/* texts */
 	{"backends: [{name: a b, kind: sim}]\n", 1, "backends[0].name: `a b` may only have"},
 	{"backends: [{name: -a, kind: sim}]\n", 1, "must start with a letter or digit"},
 	{"backends: [{name: \"a\\nb\", kind: sim}]\n", 1, "may only have"},
-	{"backends: [{name: aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeeeffffffffffgggg, kind: sim}]\n",
+	{"backends: [{name: aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeeeffffffffffgggg, "
+	 "kind: sim}]\n",
 		1, "longer than 63"},
 	{"backends: [{name: \"\", kind: sim}]\n", 1, "is empty"},
 	{SIM "models: [{name: \"a b\", deployments: [{backend: b}]}]\n", 2, "is no model name"},
@@ -96,9 +103,12 @@ static const struct row rows[] = {
 	{"backends: [{name: b, url: \"http://h/v1?key=x\"}]\n", 1, "query or fragment"},
 	{"backends: [{name: b, url: \"http://h/a b\"}]\n", 1, "holds a space"},
 	{"backends:\n  - name: b\n    kind: openai\n", 2, "backends[0].url: is required"},
-	{"backends:\n  - name: b\n    kind: sim\n    url: http://h\n", 4, "this kind has no server"},
-	{"backends:\n  - name: b\n    url: http://h\n    sim: {tokens: 3}\n", 4, "is for kind sim only"},
-	{"backends:\n  - name: b\n    url: http://localhost:8787/v1\n", 3, "is shunt's own address"},
+	{"backends:\n  - name: b\n    kind: sim\n    url: http://h\n", 4,
+		"this kind has no server"},
+	{"backends:\n  - name: b\n    url: http://h\n    sim: {tokens: 3}\n", 4,
+		"is for kind sim only"},
+	{"backends:\n  - name: b\n    url: http://localhost:8787/v1\n", 3,
+		"is shunt's own address"},
 	/* listen */
 	{BACKEND "listen: [8787]\n", 2, "must be IP:PORT"},
 	{BACKEND "listen: [gpu1:80]\n", 2, "needs an IP address"},
@@ -107,7 +117,8 @@ static const struct row rows[] = {
 	{BACKEND "listen: [\"unix:a.sock\"]\n", 2, "needs an absolute path"},
 	{BACKEND "listen: [\"unix:/a.sock,mode=999\"]\n", 2, "must be octal"},
 	{BACKEND "listen: [\"unix:/a.sock,user=x\"]\n", 2, "only `,mode=0660` may follow"},
-	{BACKEND "listen:\n  - 127.0.0.1:1\n  - 127.0.0.1:1\n", 4, "listen[1]: 127.0.0.1:1 is there twice"},
+	{BACKEND "listen:\n  - 127.0.0.1:1\n  - 127.0.0.1:1\n", 4,
+		"listen[1]: 127.0.0.1:1 is there twice"},
 	{BACKEND "listen:\n  - localhost:1\n  - 127.0.0.1:1\n", 4, "is there twice"},
 	/* names that must exist and be unique */
 	{"gateways: 2\n", 0, "backends: there are none"},
@@ -118,15 +129,16 @@ static const struct row rows[] = {
 	{SIM "routes: [{name: r},\n  {name: r}]\n", 3, "already used by routes[0]"},
 	{SIM "models:\n  - name: m\n    deployments:\n      - backend: bb2\n", 5,
 		"models[0].deployments[0].backend: no backend is named `bb2`"},
-	{SIM "models:\n  - name: m\n    deployments:\n      - {backend: b}\n      - {backend: b}\n", 6,
-		"models[0].deployments[1]: is the same as deployments[0]"},
+	{SIM "models:\n  - name: m\n    deployments:\n      - {backend: b}\n      - {backend: b}\n",
+		6, "models[0].deployments[1]: is the same as deployments[0]"},
 	{SIM MODEL "routes:\n  - name: r\n    models:\n      - m\n      - nobody\n", 7,
 		"routes[0].models[1]: no model is named `nobody`"},
 	{SIM MODEL "routes:\n  - name: r\n    models: [m, m]\n", 5, "`m` is listed twice"},
 	{SIM MODEL "routes:\n  - name: r\n    default_model: large\n", 5,
 		"routes[0].default_model: no model is named `large`"},
 	{"backends: [{name: b, kind: sim, sim: {models: [small]}}]\nroutes:\n  - name: r\n"
-	 "    models: [smal]\n", 4, "did you mean `small`?"},
+	 "    models: [smal]\n",
+		4, "did you mean `small`?"},
 	{SIM "routes: [{name: r, models: [x/y]}]\n", 2, "no model is named `x/y`"},
 	{SIM "routes: [{name: r, scorer: magic}]\n", 2, "routes[0].scorer: `magic` is not known"},
 	{SIM MODEL "rules:\n  - name: r\n    words: [x]\n    model: nobody\n", 6,
@@ -160,11 +172,11 @@ ParameterizedTest(size_t *index, config_faults, each_is_told_with_its_line)
 	cr_assert_null(c);
 	cr_assert_geq(faults.len, 1);
 	/* A fault that comes with others stands among them; all rows here have theirs first. */
-	cr_expect_not_null(strstr(faults.rows[0].text, row->words), "row %zu: `%s` not in `%s`", *index,
-		row->words, faults.rows[0].text);
+	cr_expect_not_null(strstr(faults.rows[0].text, row->words), "row %zu: `%s` not in `%s`",
+		*index, row->words, faults.rows[0].text);
 	if (row->line != 0 || strstr(row->words, "there are none") != NULL)
-		cr_expect_eq(faults.rows[0].line, row->line, "row %zu (%s): line %u, not %u", *index,
-			faults.rows[0].text, faults.rows[0].line, row->line);
+		cr_expect_eq(faults.rows[0].line, row->line, "row %zu (%s): line %u, not %u",
+			*index, faults.rows[0].text, faults.rows[0].line, row->line);
 }
 
 Test(config_faults, all_are_told_in_line_order_and_the_first_becomes_the_error)

@@ -2,8 +2,8 @@
 /*
  * test_dialect_request.c - OpenAI requests as the upstreams want them
  *
- * By example, and with the body of every recorded OpenAI request: nothing of it may get lost, or it is
- * refused with a text.
+ * By example, and with the body of every recorded OpenAI request: nothing of it may get lost, or it
+ * is refused with a text.
  */
 #include <criterion/criterion.h>
 #include <stdio.h>
@@ -13,8 +13,8 @@
 #include "workers/backend/backend.h"
 
 static enum err_code
-translate(struct buf *out, struct buf *dropped, enum backend_kind_id kind, enum msg_endpoint endpoint,
-	const char *body, struct err *e)
+translate(struct buf *out, struct buf *dropped, enum backend_kind_id kind,
+	enum msg_endpoint endpoint, const char *body, struct err *e)
 {
 	AUTO(upstream_request_fini) struct upstream_request r = {0};
 	const char *model = strstr(body, "\"model\":");
@@ -52,8 +52,8 @@ expect_request(enum backend_kind_id kind, enum msg_endpoint endpoint, const char
 }
 
 static void
-expect_unsupported(enum backend_kind_id kind, enum msg_endpoint endpoint, const char *body,
-	const char *what)
+expect_unsupported(
+	enum backend_kind_id kind, enum msg_endpoint endpoint, const char *body, const char *what)
 {
 	AUTO(buf_fini) struct buf out = BUF_INIT;
 	struct err e = {0};
@@ -81,10 +81,14 @@ Test(dialect_request, openai_without_a_model_is_untouched)
 Test(dialect_request, ollama_options_and_format)
 {
 	expect_request(BACKEND_OLLAMA, MSG_ENDPOINT_CHAT,
-		"{\"model\":\"a\",\"messages\":[{\"role\":\"developer\",\"content\":\"be\\u0020brief\"}],"
-		"\"temperature\":0.10,\"seed\":7,\"stop\":\"x\",\"max_tokens\":9,\"reasoning_effort\":\"low\","
-		"\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"schema\":{\"type\":\"object\"}}}}",
-		"{\"model\":\"up\\\"1\",\"messages\":[{\"role\":\"system\",\"content\":\"be\\u0020brief\"}],"
+		"{\"model\":\"a\",\"messages\":[{\"role\":\"developer\",\"content\":"
+		"\"be\\u0020brief\"}],"
+		"\"temperature\":0.10,\"seed\":7,\"stop\":\"x\",\"max_tokens\":9,\"reasoning_"
+		"effort\":\"low\","
+		"\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"schema\":{"
+		"\"type\":\"object\"}}}}",
+		"{\"model\":\"up\\\"1\",\"messages\":[{\"role\":\"system\",\"content\":"
+		"\"be\\u0020brief\"}],"
 		"\"stream\":true,\"options\":{\"temperature\":0.10,\"seed\":7,\"num_predict\":9,"
 		"\"stop\":[\"x\"]},\"format\":{\"type\":\"object\"},\"think\":\"low\"}");
 }
@@ -95,7 +99,8 @@ Test(dialect_request, ollama_images_and_tools)
 		"{\"model\":\"a\",\"messages\":["
 		"{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"what?\"},"
 		"{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:image/png;base64,QUJD\"}}]},"
-		"{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":\"c1\",\"type\":\"function\","
+		"{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":\"c1\",\"type\":"
+		"\"function\","
 		"\"function\":{\"name\":\"f\",\"arguments\":\"{\\\"a\\\": 1}\"}}]},"
 		"{\"role\":\"tool\",\"tool_call_id\":\"c1\",\"content\":\"ok\"}],"
 		"\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}]}",
@@ -103,12 +108,14 @@ Test(dialect_request, ollama_images_and_tools)
 		"{\"role\":\"user\",\"content\":\"what?\",\"images\":[\"QUJD\"]},"
 		"{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":[{\"id\":\"c1\","
 		"\"function\":{\"name\":\"f\",\"arguments\":{\"a\": 1}}}]},"
-		"{\"role\":\"tool\",\"content\":\"ok\",\"tool_call_id\":\"c1\",\"tool_name\":\"f\"}],"
+		"{\"role\":\"tool\",\"content\":\"ok\",\"tool_call_id\":\"c1\",\"tool_name\":\"f\"}"
+		"],"
 		"\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}],"
 		"\"stream\":true,\"options\":{}}");
 }
 
-#define CALL(name) "{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":[{\"id\":\"c\"," \
+#define CALL(name)                                                                                 \
+	"{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":[{\"id\":\"c\","                  \
 	"\"function\":{\"name\":\"" name "\",\"arguments\":{}}}]},"
 #define RESULT "{\"role\":\"tool\",\"content\":\"r\",\"tool_call_id\":\"c\""
 
@@ -117,8 +124,9 @@ Test(dialect_request, ollama_result_is_of_the_call_before_it)
 {
 	expect_request(BACKEND_OLLAMA, MSG_ENDPOINT_CHAT,
 		"{\"model\":\"a\",\"messages\":[" CALL("f") RESULT "}," CALL("g") RESULT "}]}",
-		"{\"model\":\"up\\\"1\",\"messages\":[" CALL("f") RESULT ",\"tool_name\":\"f\"}," CALL("g")
-		RESULT ",\"tool_name\":\"g\"}],\"stream\":true,\"options\":{}}");
+		"{\"model\":\"up\\\"1\",\"messages\":[" CALL("f") RESULT
+		",\"tool_name\":\"f\"}," CALL("g") RESULT
+		",\"tool_name\":\"g\"}],\"stream\":true,\"options\":{}}");
 }
 
 /* A client must not be able to keep the worker busy until it is killed as hung. */
@@ -132,7 +140,8 @@ Test(dialect_request, ollama_reads_thousands_of_results_at_once, .timeout = 20)
 	for (int i = 0; i < 60000; i++)
 		buf_add_str(&body, RESULT "},");
 	buf_add_str(&body, CALL("g") RESULT "}]}");
-	cr_assert_eq(translate(&out, NULL, BACKEND_OLLAMA, MSG_ENDPOINT_CHAT, body.data, &e), ERR_OK);
+	cr_assert_eq(
+		translate(&out, NULL, BACKEND_OLLAMA, MSG_ENDPOINT_CHAT, body.data, &e), ERR_OK);
 }
 
 Test(dialect_request, ollama_completion_and_embedding)
@@ -155,7 +164,8 @@ Test(dialect_request, ollama_says_what_it_cannot)
 	expect_unsupported(BACKEND_OLLAMA, MSG_ENDPOINT_EMBEDDINGS,
 		"{\"model\":\"a\",\"input\":[[1,2]]}", "token numbers");
 	expect_unsupported(BACKEND_OLLAMA, MSG_ENDPOINT_CHAT,
-		"{\"model\":\"a\",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\","
+		"{\"model\":\"a\",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_"
+		"url\","
 		"\"image_url\":{\"url\":\"https://x/y.png\"}}]}]}",
 		"an image by URL");
 }
@@ -167,20 +177,24 @@ Test(dialect_request, anthropic_systems_and_turns)
 	expect_request(BACKEND_ANTHROPIC, MSG_ENDPOINT_CHAT,
 		"{\"model\":\"a\",\"messages\":[{\"role\":\"system\",\"content\":\"one\"},"
 		"{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"user\",\"content\":\"b\"},"
-		"{\"role\":\"system\",\"content\":\"two\"},{\"role\":\"assistant\",\"content\":\"\"}],"
+		"{\"role\":\"system\",\"content\":\"two\"},{\"role\":\"assistant\",\"content\":"
+		"\"\"}],"
 		"\"stop\":[\"x\"],\"user\":\"u1\",\"temperature\":0.5}",
 		"{\"model\":\"up\\\"1\",\"stream\":true,\"max_tokens\":4096,"
-		"\"system\":[{\"type\":\"text\",\"text\":\"one\"},{\"type\":\"text\",\"text\":\"two\"}],"
+		"\"system\":[{\"type\":\"text\",\"text\":\"one\"},{\"type\":\"text\",\"text\":"
+		"\"two\"}],"
 		"\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},"
 		"{\"type\":\"text\",\"text\":\"b\"}]}],"
-		"\"temperature\":0.5,\"stop_sequences\":[\"x\"],\"metadata\":{\"user_id\":\"u1\"}}");
+		"\"temperature\":0.5,\"stop_sequences\":[\"x\"],\"metadata\":{\"user_id\":\"u1\"}"
+		"}");
 }
 
 Test(dialect_request, anthropic_gets_no_empty_turn)
 {
 	expect_request(BACKEND_ANTHROPIC, MSG_ENDPOINT_CHAT,
 		"{\"model\":\"a\",\"messages\":[{\"role\":\"assistant\",\"content\":null},"
-		"{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":\" \\n\"},"
+		"{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":\" "
+		"\\n\"},"
 		"{\"role\":\"user\",\"content\":\"b\"},{\"role\":\"assistant\",\"content\":\"c\"},"
 		"{\"role\":\"user\",\"content\":[]}]}",
 		"{\"model\":\"up\\\"1\",\"stream\":true,\"max_tokens\":4096,"
@@ -193,21 +207,27 @@ Test(dialect_request, anthropic_tools_and_results)
 {
 	expect_request(BACKEND_ANTHROPIC, MSG_ENDPOINT_CHAT,
 		"{\"model\":\"a\",\"max_completion_tokens\":5,\"messages\":["
-		"{\"role\":\"assistant\",\"reasoning_content\":\"hm\",\"reasoning_signature\":\"s\","
-		"\"tool_calls\":[{\"id\":\"c1\",\"function\":{\"name\":\"f\",\"arguments\":\"\"}}]},"
+		"{\"role\":\"assistant\",\"reasoning_content\":\"hm\",\"reasoning_signature\":"
+		"\"s\","
+		"\"tool_calls\":[{\"id\":\"c1\",\"function\":{\"name\":\"f\",\"arguments\":\"\"}}]}"
+		","
 		"{\"role\":\"tool\",\"tool_call_id\":\"c1\",\"content\":\"ok\"},"
-		"{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":\"http://x/y\"}}]}],"
+		"{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":"
+		"\"http://x/y\"}}]}],"
 		"\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"strict\":true}}],"
 		"\"tool_choice\":{\"type\":\"function\",\"function\":{\"name\":\"f\"}},"
 		"\"parallel_tool_calls\":false}",
 		"{\"model\":\"up\\\"1\",\"stream\":true,\"max_tokens\":5,\"messages\":["
-		"{\"role\":\"assistant\",\"content\":[{\"type\":\"thinking\",\"thinking\":\"hm\",\"signature\":\"s\"},"
+		"{\"role\":\"assistant\",\"content\":[{\"type\":\"thinking\",\"thinking\":\"hm\","
+		"\"signature\":\"s\"},"
 		"{\"type\":\"tool_use\",\"id\":\"c1\",\"name\":\"f\",\"input\":{}}]},"
 		"{\"role\":\"user\",\"content\":[{\"type\":\"tool_result\",\"tool_use_id\":\"c1\","
 		"\"content\":[{\"type\":\"text\",\"text\":\"ok\"}]},"
 		"{\"type\":\"image\",\"source\":{\"type\":\"url\",\"url\":\"http://x/y\"}}]}],"
-		"\"tools\":[{\"name\":\"f\",\"input_schema\":{\"type\":\"object\",\"properties\":{}}}],"
-		"\"tool_choice\":{\"type\":\"tool\",\"name\":\"f\",\"disable_parallel_tool_use\":true}}");
+		"\"tools\":[{\"name\":\"f\",\"input_schema\":{\"type\":\"object\",\"properties\":{}"
+		"}}],"
+		"\"tool_choice\":{\"type\":\"tool\",\"name\":\"f\",\"disable_parallel_tool_use\":"
+		"true}}");
 }
 
 Test(dialect_request, anthropic_tells_what_it_drops)
@@ -225,8 +245,10 @@ Test(dialect_request, anthropic_tells_what_it_drops)
 
 Test(dialect_request, anthropic_says_what_it_cannot)
 {
-	expect_unsupported(BACKEND_ANTHROPIC, MSG_ENDPOINT_EMBEDDINGS, "{\"model\":\"a\"}", "but a chat");
-	expect_unsupported(BACKEND_ANTHROPIC, MSG_ENDPOINT_CHAT, CHAT("\"logprobs\":true"), "logprobs");
+	expect_unsupported(
+		BACKEND_ANTHROPIC, MSG_ENDPOINT_EMBEDDINGS, "{\"model\":\"a\"}", "but a chat");
+	expect_unsupported(
+		BACKEND_ANTHROPIC, MSG_ENDPOINT_CHAT, CHAT("\"logprobs\":true"), "logprobs");
 	expect_unsupported(BACKEND_ANTHROPIC, MSG_ENDPOINT_CHAT,
 		CHAT("\"response_format\":{\"type\":\"json_object\"}"), "json_object");
 	expect_unsupported(BACKEND_ANTHROPIC, MSG_ENDPOINT_CHAT,
@@ -245,8 +267,9 @@ expect_texts(const struct buf *out, struct json body, const char *file)
 	while (json_next_item(&it, &message)) {
 		content = json_get(message, "content");
 		if (content.type == JSON_STRING)
-			cr_expect(content.len <= 2 ||
-				memmem(out->data, out->len, content.p, content.len) != NULL, "%s", file);
+			cr_expect(content.len <= 2 || memmem(out->data, out->len, content.p,
+							      content.len) != NULL,
+				"%s", file);
 		parts = json_iter(content);
 		while (content.type == JSON_ARRAY && json_next_item(&parts, &part)) {
 			AUTO(buf_fini) struct buf decoded = BUF_INIT;
@@ -259,7 +282,8 @@ expect_texts(const struct buf *out, struct json body, const char *file)
 			json_put_string(&again, buf_str(&decoded), decoded.len);
 			/* joined to its neighbours it has lost its quotes */
 			cr_expect(memmem(out->data, out->len, text.p + 1, text.len - 2) != NULL ||
-				memmem(out->data, out->len, again.data + 1, again.len - 2) != NULL,
+					  memmem(out->data, out->len, again.data + 1,
+						  again.len - 2) != NULL,
 				"%s: %.*s", file, (int)text.len, text.p);
 		}
 	}

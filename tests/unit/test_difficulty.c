@@ -12,15 +12,17 @@ of(const char *latest, const char *before, const char *first)
 {
 	struct route_request r = {.turns = {latest, before, first}};
 
-	for (r.turns_count = 0; r.turns_count < 3 && r.turns[r.turns_count] != NULL; r.turns_count++)
+	for (r.turns_count = 0; r.turns_count < 3 && r.turns[r.turns_count] != NULL;
+		r.turns_count++)
 		r.turns_len[r.turns_count] = strlen(r.turns[r.turns_count]);
 	r.user_turns = r.turns_count;
 	return route_difficulty(&r);
 }
 
-static const char hard[] = "Prove by induction that the algorithm terminates, derive its asymptotic "
-			   "complexity, and implement it in C++ so that it must never deadlock:\n"
-			   "```\nvoid f(void);\n```\n";
+static const char hard[] =
+	"Prove by induction that the algorithm terminates, derive its asymptotic "
+	"complexity, and implement it in C++ so that it must never deadlock:\n"
+	"```\nvoid f(void);\n```\n";
 static const char easy[] = "What is the capital of France?";
 
 Test(difficulty, hard_prompts_are_above_one_half_and_easy_ones_well_below)

@@ -74,12 +74,16 @@ Test(gateway_auth, only_whole_keys_open)
 {
 	static const char *const wrong[] = {"Bearer ", "Bearer alice", "Bearer key-of-alic",
 		"Bearer key-of-alicee", "Bearer key-of-alice key-of-bob", "Bearer KEY-OF-ALICE",
-		"key-of-alice", "Basic key-of-alice", "Bearer # people", "Bearer alice:key-of-alice"};
+		"key-of-alice", "Basic key-of-alice", "Bearer # people",
+		"Bearer alice:key-of-alice"};
 	AUTO(auth_free) struct auth *a = NULL;
 	struct err e;
 
-	cr_assert_eq(load(&a, "# people\nalice:key-of-alice\n\n  key-of-bob # note: x\r\n"
-			      "carol: key-of-carol", NULL, &e), ERR_OK, "%s", e.text);
+	cr_assert_eq(load(&a,
+			     "# people\nalice:key-of-alice\n\n  key-of-bob # note: x\r\n"
+			     "carol: key-of-carol",
+			     NULL, &e),
+		ERR_OK, "%s", e.text);
 	cr_assert_eq(ask(a, AUTH_CLIENT, tcp, "Bearer key-of-alice", NULL), ERR_OK);
 	cr_assert_eq(ask(a, AUTH_CLIENT, tcp, "bearer  key-of-bob", NULL), ERR_OK);
 	cr_assert_eq(ask(a, AUTH_CLIENT, tcp, NULL, "key-of-carol"), ERR_OK);

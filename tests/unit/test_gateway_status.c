@@ -30,7 +30,10 @@ struct world {
 static void
 set_slot(struct board *b, unsigned slot, enum role role, const char *name, enum slot_state state)
 {
-	struct slot_info info = {.role = role, .state = state, .pid = 100 + slot, .generation = 1,
+	struct slot_info info = {.role = role,
+		.state = state,
+		.pid = 100 + slot,
+		.generation = 1,
 		.since_ns = clock_ns()};
 
 	cr_assert_lt(strlen(name), sizeof(info.name));
@@ -42,9 +45,17 @@ static void
 set_profile(struct world *w, unsigned row, const char *backend, const char *model,
 	enum deployment_health health)
 {
-	struct profile_info p = {.used = 1, .health = health, .discovered = 1, .tools = TRI_UNKNOWN,
-		.vision = TRI_YES, .json = TRI_UNKNOWN, .context_tokens = 4096, .ttft_ms = 12.5F,
-		.tokens_per_s = 50, .latency_ms = 100, .why = "it refused the connection"};
+	struct profile_info p = {.used = 1,
+		.health = health,
+		.discovered = 1,
+		.tools = TRI_UNKNOWN,
+		.vision = TRI_YES,
+		.json = TRI_UNKNOWN,
+		.context_tokens = 4096,
+		.ttft_ms = 12.5F,
+		.tokens_per_s = 50,
+		.latency_ms = 100,
+		.why = "it refused the connection"};
 
 	memcpy(p.backend, backend, strlen(backend));
 	memcpy(p.model, model, strlen(model));
@@ -64,7 +75,8 @@ world_init(struct world *w)
 	set_slot(w->board, 2, ROLE_BACKEND, "one", SLOT_READY);
 	set_slot(w->board, 3, ROLE_BACKEND, "two", SLOT_READY);
 	cr_assert_eq(board_attach(&w->profiler, board_fd_ro(w->board), board_fd_rw(w->board), 1,
-			     BOARD_SLOT_AND_PROFILES, &e), ERR_OK, "%s", e.text);
+			     BOARD_SLOT_AND_PROFILES, &e),
+		ERR_OK, "%s", e.text);
 	cr_assert_eq(config_parse(&w->config, "test", config_text, strlen(config_text), NULL, &e),
 		ERR_OK, "%s", e.text);
 }
@@ -209,7 +221,8 @@ Test(gateway_status, metrics_of_one_worker_are_summed_over_its_slots)
 		strstr(out.data, "\nshunt_upstream_ok_total{role=\"backend\",worker=\"one\"} 7\n"));
 	cr_assert_eq(count(out.data, "shunt_upstream_ok_total{"), 1);
 	cr_assert_not_null(
-		strstr(out.data, "\nshunt_connections_open{role=\"gateway\",worker=\"gateway-0\"} -1\n"),
+		strstr(out.data,
+			"\nshunt_connections_open{role=\"gateway\",worker=\"gateway-0\"} -1\n"),
 		"a gauge is a signed number");
 	world_fini(&w);
 }
@@ -237,8 +250,8 @@ Test(gateway_status, status_has_its_documented_shape)
 	static const char *const top[] = {"version", "uptime_s", "workers", "backends", "models"};
 	static const char *const worker[] = {"role", "name", "slot", "pid", "generation", "state",
 		"restarts", "heartbeat_age_ms", "rss_kb", "pss_kb"};
-	static const char *const backend[] = {"name", "kind", "state", "breaker", "in_flight", "ok",
-		"why", "failed", "ewma_ms"};
+	static const char *const backend[] = {
+		"name", "kind", "state", "breaker", "in_flight", "ok", "why", "failed", "ewma_ms"};
 	AUTO(buf_fini) struct buf out = BUF_INIT;
 	struct world w;
 	struct json root, row;

@@ -7,7 +7,8 @@
 #include "lib/base/clock.h"
 #include "workers/backend/backend.h"
 
-/* Look every gap_us for ms milliseconds with pieces each; returns how often a rest was asked for. */
+/* Look every gap_us for ms milliseconds with pieces each; returns how often a rest was asked for.
+ */
 static unsigned
 rests(struct pace *p, uint64_t *now_ns, uint64_t gap_us, unsigned pieces, unsigned ms)
 {

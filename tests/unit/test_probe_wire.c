@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_probe_wire.c - recorded answers to the questions of a probe: models, context, abilities, loaded
+ * test_probe_wire.c - recorded answers to the questions of a probe: models, context, abilities,
+ * loaded
  *
- * Each case is a server as a table of paths and recordings; the kind asks, the table answers, what is
- * not in it is a 404. The findings are compared with what a reader sees in the recordings.
+ * Each case is a server as a table of paths and recordings; the kind asks, the table answers, what
+ * is not in it is a 404. The findings are compared with what a reader sees in the recordings.
  */
 #include <criterion/criterion.h>
 #include <stdio.h>
@@ -182,8 +183,7 @@ Test(probe_wire, llamacpp_that_still_loads_is_of_no_use_yet)
 	struct err e = {0};
 
 	need_recordings();
-	cr_expect_eq(
-		probe_server(&p, backend_kinds[BACKEND_OPENAI], loading, &e), ERR_OVERLOADED);
+	cr_expect_eq(probe_server(&p, backend_kinds[BACKEND_OPENAI], loading, &e), ERR_OVERLOADED);
 	cr_expect(strstr(e.text, "503") != NULL, "%s", e.text);
 }
 
@@ -286,8 +286,7 @@ Test(probe_wire, answers_of_other_servers_do_no_harm)
 					{"/v1/models?limit=1000", 200, r->file}, {0}};
 				AUTO(probe_fini) struct probe p;
 				struct err e = {0};
-				enum err_code code =
-					probe_server(&p, backend_kinds[kind], all, &e);
+				enum err_code code = probe_server(&p, backend_kinds[kind], all, &e);
 
 				cr_expect(code == ERR_OK || (code == ERR_MALFORMED && e.text[0]),
 					"%s: %d %s", r->file, (int)code, e.text);

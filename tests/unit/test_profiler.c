@@ -27,7 +27,8 @@ config_of(const char *text)
 	struct config *c = NULL;
 	struct err e = {0};
 
-	cr_assert_eq(config_parse(&c, "t.yaml", text, strlen(text), NULL, &e), ERR_OK, "%s", e.text);
+	cr_assert_eq(
+		config_parse(&c, "t.yaml", text, strlen(text), NULL, &e), ERR_OK, "%s", e.text);
 	return c;
 }
 
@@ -54,8 +55,12 @@ rows_count(const struct rows *rows)
 static struct found
 found(const char *name)
 {
-	struct found f = {.context_tokens = 4096, .endpoints = 1, .tools = TRI_YES,
-		.vision = TRI_NO, .json = TRI_UNKNOWN, .loaded = TRI_YES};
+	struct found f = {.context_tokens = 4096,
+		.endpoints = 1,
+		.tools = TRI_YES,
+		.vision = TRI_NO,
+		.json = TRI_UNKNOWN,
+		.loaded = TRI_YES};
 
 	(void)snprintf(f.name, sizeof(f.name), "%s", name);
 	return f;
@@ -66,9 +71,13 @@ found(const char *name)
 static struct sample
 calls(uint64_t ok, uint64_t failed, uint64_t ttft_ms)
 {
-	return (struct sample){.ok = ok, .failed = failed, .ttft_count = ok,
-		.ttft_us_sum = ok * ttft_ms * 1000, .tokens = ok * 100,
-		.token_us_sum = ok * 2000000, .total_us_sum = ok * 2500000};
+	return (struct sample){.ok = ok,
+		.failed = failed,
+		.ttft_count = ok,
+		.ttft_us_sum = ok * ttft_ms * 1000,
+		.tokens = ok * 100,
+		.token_us_sum = ok * 2000000,
+		.total_us_sum = ok * 2500000};
 }
 
 Test(average, the_first_calls_set_it_and_eight_more_count_half)
@@ -133,8 +142,10 @@ Test(average, counters_that_went_back_began_again)
 Test(health, every_event_leads_where_it_should_from_every_state)
 {
 	static const uint32_t after[HEALTH_EVENTS] = {[HEALTH_PROBE_OK] = HEALTH_UP,
-		[HEALTH_PROBE_FAILED] = HEALTH_DOWN, [HEALTH_CALL_OK] = HEALTH_UP,
-		[HEALTH_CALLS_FAILED] = HEALTH_DOWN, [HEALTH_WORKER_GONE] = HEALTH_DOWN,
+		[HEALTH_PROBE_FAILED] = HEALTH_DOWN,
+		[HEALTH_CALL_OK] = HEALTH_UP,
+		[HEALTH_CALLS_FAILED] = HEALTH_DOWN,
+		[HEALTH_WORKER_GONE] = HEALTH_DOWN,
 		[HEALTH_WORKER_BACK] = HEALTH_UNKNOWN};
 
 	for (uint32_t from = HEALTH_UNKNOWN; from <= HEALTH_DOWN; from++) {
@@ -270,8 +281,12 @@ Test(rows, a_predecessors_rows_are_taken_over_with_their_averages)
 {
 	struct config *c = config_of(yaml);
 	struct rows *rows = calloc(1, sizeof(*rows));
-	struct profile_info left = {.backend = "a", .model = "m", .used = 1, .health = HEALTH_UP,
-		.ttft_ms = 42, .ok = 7};
+	struct profile_info left = {.backend = "a",
+		.model = "m",
+		.used = 1,
+		.health = HEALTH_UP,
+		.ttft_ms = 42,
+		.ok = 7};
 	struct profile_info odd = {.backend = "a", .model = "m", .used = 1};
 	struct profile_info wild = {.backend = "a", .model = "z", .used = 77};
 	struct profile_info bare = {.used = 1};
@@ -423,7 +438,8 @@ Test(probe, a_worker_is_gone_after_its_grace_and_only_once)
 	struct probe *p = probe_ready(&all, c);
 
 	cr_assert_eq(probe_worker_is(p, 3, 1, AT(1)), PROBE_WORKER_SAME);
-	cr_assert_eq(probe_worker_is(p, -1, 0, AT(10)), PROBE_WORKER_SAME, "a restart takes a moment");
+	cr_assert_eq(
+		probe_worker_is(p, -1, 0, AT(10)), PROBE_WORKER_SAME, "a restart takes a moment");
 	cr_assert_eq(probe_worker_is(p, -1, 0, AT(9 + PROBE_GRACE_MS)), PROBE_WORKER_SAME);
 	cr_assert_eq(probe_worker_is(p, -1, 0, AT(10 + PROBE_GRACE_MS)), PROBE_WORKER_GONE);
 	cr_assert_eq(probe_worker_is(p, -1, 0, AT(20 + PROBE_GRACE_MS)), PROBE_WORKER_SAME);

@@ -51,10 +51,22 @@ struct fixture {
 static struct route_deployment
 deployment(const char *model, const char *backend, const char *upstream, double quality, double usd)
 {
-	return (struct route_deployment){.model = model, .backend = backend, .upstream = upstream,
-		.endpoints = 1 << ROUTE_CHAT, .tools = TRI_YES, .vision = TRI_YES, .json = TRI_YES,
-		.context_tokens = 8192, .quality = quality, .input_usd = usd, .output_usd = usd,
-		.weight = 1, .up = true, .down_why = "", .ttft_ms = 100, .tokens_per_s = 100,
+	return (struct route_deployment){.model = model,
+		.backend = backend,
+		.upstream = upstream,
+		.endpoints = 1 << ROUTE_CHAT,
+		.tools = TRI_YES,
+		.vision = TRI_YES,
+		.json = TRI_YES,
+		.context_tokens = 8192,
+		.quality = quality,
+		.input_usd = usd,
+		.output_usd = usd,
+		.weight = 1,
+		.up = true,
+		.down_why = "",
+		.ttft_ms = 100,
+		.tokens_per_s = 100,
 		.max_in_flight = 8};
 }
 
@@ -65,8 +77,8 @@ fleet(void)
 	struct fixture *f = calloc(1, sizeof(*f));
 
 	cr_assert_not_null(f);
-	cr_assert_eq(config_parse(&f->config, "t.yaml", yaml, strlen(yaml), NULL, &f->e), ERR_OK, "%s",
-		f->e.text);
+	cr_assert_eq(config_parse(&f->config, "t.yaml", yaml, strlen(yaml), NULL, &f->e), ERR_OK,
+		"%s", f->e.text);
 	route_rules_new(&f->rules, f->config);
 	f->d[SMALL] = deployment("small", "gpu1", "llama-8b", 0.3, 0.1);
 	f->d[MEDIUM] = deployment("medium", "gpu2", "qwen-32b", 0.6, 1);
@@ -111,8 +123,9 @@ winner(struct fixture *f, const char *route)
 }
 
 static const char easy[] = "What is the capital of France?";
-static const char hard[] = "Prove by induction that the algorithm is optimal, derive its complexity and "
-			   "implement a lock-free, thread-safe version; it must never deadlock.";
+static const char hard[] =
+	"Prove by induction that the algorithm is optimal, derive its complexity and "
+	"implement a lock-free, thread-safe version; it must never deadlock.";
 
 /* ---- names ---- */
 
@@ -197,7 +210,8 @@ Test(route, routellm_names_choose_weak_or_strong)
 	cr_assert_str_eq(winner(f, "router-heuristic-0"), "large");
 	ask(f, hard);
 	cr_assert_str_eq(winner(f, "router-heuristic-0.5"), "large");
-	cr_assert_str_eq(winner(f, "router-heuristic-1.0"), f->out.difficulty >= 1 ? "large" : "small");
+	cr_assert_str_eq(
+		winner(f, "router-heuristic-1.0"), f->out.difficulty >= 1 ? "large" : "small");
 }
 
 Test(route, the_random_scorer_follows_the_seed_and_its_threshold)
@@ -215,10 +229,11 @@ Test(route, the_random_scorer_follows_the_seed_and_its_threshold)
 
 Test(route, bad_routellm_names_are_refused)
 {
-	static const char *const names[] = {"router-mf-0.5", "router-heuristic", "router-heuristic-",
-		"router-heuristic-NaN", "router-heuristic--0.5", "router-heuristic-1.5",
-		"router-heuristic-inf", "router-heuristic-0x1", "router-heuristic-0.5x",
-		"router-heuristic- 0.5", "router-heuristic-0,5", "router--0.5", "router-", "router-weak-1e9"};
+	static const char *const names[] = {"router-mf-0.5", "router-heuristic",
+		"router-heuristic-", "router-heuristic-NaN", "router-heuristic--0.5",
+		"router-heuristic-1.5", "router-heuristic-inf", "router-heuristic-0x1",
+		"router-heuristic-0.5x", "router-heuristic- 0.5", "router-heuristic-0,5",
+		"router--0.5", "router-", "router-weak-1e9"};
 	FLEET(f);
 
 	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
@@ -241,8 +256,8 @@ only_dropped(struct fixture *f, size_t which, const char *filter)
 
 Test(route, each_filter_drops_by_its_name)
 {
-	static const char *const names[] = {"endpoint", "tools", "vision", "json", "context", "down",
-		"full"};
+	static const char *const names[] = {
+		"endpoint", "tools", "vision", "json", "context", "down", "full"};
 
 	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
 		FLEET(f);
@@ -477,7 +492,7 @@ Test(route, least_loaded_counts_load_by_capacity_and_failures)
 {
 	FLEET(f);
 
-	f->d[SMALL].in_flight = 4;   /* of 8 */
+	f->d[SMALL].in_flight = 4; /* of 8 */
 	f->d[MEDIUM].in_flight = 10; /* of 100 */
 	f->d[MEDIUM].max_in_flight = 100;
 	f->d[LARGE].in_flight = 2; /* of 8 */
@@ -624,8 +639,8 @@ sum_of(struct json object)
 
 Test(route, every_explanation_adds_up)
 {
-	static const char *const routes[] = {"auto", "cheap", "best", "fast", "turns", "lots", "load",
-		"medium", "router-strong-0.2"};
+	static const char *const routes[] = {"auto", "cheap", "best", "fast", "turns", "lots",
+		"load", "medium", "router-strong-0.2"};
 	FLEET(f);
 
 	ask(f, hard);
@@ -672,7 +687,8 @@ Test(route, an_explanation_has_all_fields_and_the_dropped)
 	cr_assert_eq(json_check(&v, out.data, out.len, &f->e), ERR_OK);
 	for (size_t i = 0; i < ARRAY_LEN(names); i++)
 		cr_assert_neq(json_get(v, names[i]).type, JSON_NONE, "%s", names[i]);
-	cr_assert_not_null(strstr(out.data, "\"filter\":\"down\",\"why\":\"refused\""), "%s", out.data);
+	cr_assert_not_null(
+		strstr(out.data, "\"filter\":\"down\",\"why\":\"refused\""), "%s", out.data);
 	for (const char *p = f->out.reason; *p != '\0'; p++)
 		cr_assert(*p >= ' ' && *p <= '~');
 }
@@ -688,7 +704,8 @@ Test(route, deciding_over_twenty_deployments_is_quick)
 		many[i] = f->d[i % COUNT];
 	f->catalog = (struct route_catalog){f->config, many, ARRAY_LEN(many)};
 	while (text.len < 2048)
-		buf_add_str(&text, "Explain, with an example, how the parser handles nested lists. ");
+		buf_add_str(
+			&text, "Explain, with an example, how the parser handles nested lists. ");
 	ask(f, buf_str(&text));
 	for (int i = 0; i < 200; i++) {
 		from = clock_ns();

@@ -25,13 +25,16 @@ static const char assistant_config[] =
 	"  - {name: vision, priority: 90, on_image: yes, model: large}\n"
 	"  - name: memory\n"
 	"    priority: 60\n"
-	"    words: [remember, recall, \"what did\", \"last time\", \"who is\", \"remind me what\"]\n"
+	"    words: [remember, recall, \"what did\", \"last time\", \"who is\", \"remind me "
+	"what\"]\n"
 	"    except: [\"who is the\", \"recall rate\", \"what did the\"]\n"
 	"    model: large\n"
 	"  - name: action\n"
 	"    priority: 50\n"
-	"    words: [\"add to\", \"add * to\", \"add milk\", create*, schedule*, remind, set, event]\n"
-	"    except: [\"set theory\", \"data set\", \"set of\", \"schedule of\", \"create account\"]\n"
+	"    words: [\"add to\", \"add * to\", \"add milk\", create*, schedule*, remind, set, "
+	"event]\n"
+	"    except: [\"set theory\", \"data set\", \"set of\", \"schedule of\", \"create "
+	"account\"]\n"
 	"    model: large\n"
 	"  - {name: tools, priority: 10, on_tools: yes, model: large, routes: [other]}\n";
 
@@ -41,7 +44,8 @@ config_of(const char *yaml)
 	struct config *c = NULL;
 	struct err e = {0};
 
-	cr_assert_eq(config_parse(&c, "test.yaml", yaml, strlen(yaml), NULL, &e), ERR_OK, "%s", e.text);
+	cr_assert_eq(
+		config_parse(&c, "test.yaml", yaml, strlen(yaml), NULL, &e), ERR_OK, "%s", e.text);
 	return c;
 }
 
@@ -89,7 +93,8 @@ Test(rules, the_three_utterances_go_to_chat_action_and_memory)
 	for (int i = 0; i < 1000; i++) {
 		cr_assert_str_eq(fired(f.rules, "Hi there! How are you today?", "auto"), "chat");
 		cr_assert_str_eq(fired(f.rules, "Add milk to my shopping list", "auto"), "action");
-		cr_assert_str_eq(fired(f.rules, "What do you remember about me?", "auto"), "memory");
+		cr_assert_str_eq(
+			fired(f.rules, "What do you remember about me?", "auto"), "memory");
 	}
 	done(&f);
 }
@@ -161,11 +166,31 @@ Test(rules, near_misses_stay_chat)
 Test(rules, hits_are_found_wherever_a_word_can_stand)
 {
 	static const char *const texts[] = {
-		"set an alarm", "SET AN ALARM", "please set", "(set)", "\"set\"", "now,set it",
-		"set.", "set!", "Please\nset\tit", "\xe2\x80\x9cset\xe2\x80\x9d", "yes\xe2\x80\x94set it",
-		"let's set it", ("\xe4\xbd\xa0\xe5\xa5\xbd" "set"), "add to my list", "add   to it",
-		"add\n\tto it", "add\xc2\xa0to it", "created a file", "creation? create!", "create",
-		"Scheduler", "schedule", "the event's time", "set theory aside and set a timer",
+		"set an alarm",
+		"SET AN ALARM",
+		"please set",
+		"(set)",
+		"\"set\"",
+		"now,set it",
+		"set.",
+		"set!",
+		"Please\nset\tit",
+		"\xe2\x80\x9cset\xe2\x80\x9d",
+		"yes\xe2\x80\x94set it",
+		"let's set it",
+		("\xe4\xbd\xa0\xe5\xa5\xbd"
+		 "set"),
+		"add to my list",
+		"add   to it",
+		"add\n\tto it",
+		"add\xc2\xa0to it",
+		"created a file",
+		"creation? create!",
+		"create",
+		"Scheduler",
+		"schedule",
+		"the event's time",
+		"set theory aside and set a timer",
 	};
 	struct fixture f = assistant();
 
@@ -177,8 +202,8 @@ Test(rules, hits_are_found_wherever_a_word_can_stand)
 Test(rules, the_higher_priority_wins_whatever_comes_first)
 {
 	struct fixture f = assistant();
-	struct route_request r = {.turns = {"set it"}, .turns_len = {6}, .turns_count = 1,
-		.vision = true};
+	struct route_request r = {
+		.turns = {"set it"}, .turns_len = {6}, .turns_count = 1, .vision = true};
 
 	cr_assert_str_eq(fired(f.rules, "Remind me what we planned", "auto"), "memory");
 	cr_assert_str_eq(fired(f.rules, "set what you remember", "auto"), "memory");
@@ -293,8 +318,9 @@ Test(phrases, letters_of_other_scripts_are_folded_and_bound)
 {
 	struct phrases *p = phrases_new();
 	unsigned hits[4] = {0};
-	static const char text[] = "\xc3\x89T\xc3\x89 \xd0\x9f\xd1\x80\xd0\xb8\xd0\xb2\xd0\xb5\xd1\x82 "
-				   "\xe8\xaf\xb7\xe6\x8f\x90\xe9\x86\x92\xe6\x88\x91 C++ c# r\xc3\xa9\x74\xc3\xa9";
+	static const char text[] =
+		"\xc3\x89T\xc3\x89 \xd0\x9f\xd1\x80\xd0\xb8\xd0\xb2\xd0\xb5\xd1\x82 "
+		"\xe8\xaf\xb7\xe6\x8f\x90\xe9\x86\x92\xe6\x88\x91 C++ c# r\xc3\xa9\x74\xc3\xa9";
 
 	cr_assert(phrases_add(p, "\xc3\xa9t\xc3\xa9", 0));
 	cr_assert(phrases_add(p, "\xd0\xbf\xd1\x80\xd0\xb8\xd0\xb2\xd0\xb5\xd1\x82", 1));

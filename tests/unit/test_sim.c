@@ -13,8 +13,8 @@ static struct sim_plan
 plan(const char *body)
 {
 	const struct call_request in = {.endpoint = strstr(body, "\"messages\"") != NULL
-			? MSG_ENDPOINT_CHAT
-			: MSG_ENDPOINT_COMPLETIONS,
+							    ? MSG_ENDPOINT_CHAT
+							    : MSG_ENDPOINT_COMPLETIONS,
 		.model = "m",
 		.body = body,
 		.body_len = strlen(body)};
@@ -77,12 +77,14 @@ Test(sim, stop_cuts_the_text)
 Test(sim, pieces_are_the_text)
 {
 	AUTO(buf_fini) struct buf joined = BUF_INIT;
-	struct sim_plan p = plan("{" USER("h\xc3\xa9") ",\"response_format\":{\"type\":\"json_object\"}}");
+	struct sim_plan p =
+		plan("{" USER("h\xc3\xa9") ",\"response_format\":{\"type\":\"json_object\"}}");
 	size_t n;
 
 	for (size_t at = 0; at < p.text.len; at += n) {
 		n = sim_piece(&p.text, at);
-		cr_assert_neq((unsigned char)p.text.data[at] & 0xc0, 0x80, "cut within a character");
+		cr_assert_neq(
+			(unsigned char)p.text.data[at] & 0xc0, 0x80, "cut within a character");
 		buf_add(&joined, p.text.data + at, n);
 	}
 	cr_expect_str_eq(buf_str(&joined), "{\"answer\":\"h\xc3\xa9\"}");
@@ -95,8 +97,7 @@ Test(sim, a_tool_is_called_when_the_user_names_it)
 
 	cr_expect(p.calls_tool);
 	cr_expect_str_eq(buf_str(&p.tool_name), "get_weather");
-	cr_expect_str_eq(
-		buf_str(&p.tool_arguments), "{\"city\":\"call get_weather\",\"days\":1}");
+	cr_expect_str_eq(buf_str(&p.tool_arguments), "{\"city\":\"call get_weather\",\"days\":1}");
 	sim_plan_fini(&p);
 }
 
@@ -113,8 +114,9 @@ Test(sim, no_tool_unasked_or_forbidden)
 
 Test(sim, after_a_tool_result_it_answers)
 {
-	struct sim_plan p = plan("{\"messages\":[{\"role\":\"user\",\"content\":\"call get_weather\"},"
-				 "{\"role\":\"tool\",\"content\":\"sunny\"}]," TOOLS "}");
+	struct sim_plan p =
+		plan("{\"messages\":[{\"role\":\"user\",\"content\":\"call get_weather\"},"
+		     "{\"role\":\"tool\",\"content\":\"sunny\"}]," TOOLS "}");
 
 	cr_expect_not(p.calls_tool);
 	cr_expect_eq(p.tokens, 8);
@@ -123,8 +125,9 @@ Test(sim, after_a_tool_result_it_answers)
 
 Test(sim, images_change_the_answer)
 {
-	struct sim_plan a = plan("{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\","
-				 "\"text\":\"x\"},{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:a\"}}]}]}");
+	struct sim_plan a = plan(
+		"{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\","
+		"\"text\":\"x\"},{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:a\"}}]}]}");
 	struct sim_plan b = plan("{" USER("x") "}");
 
 	cr_expect_neq(a.hash, b.hash);

@@ -27,7 +27,8 @@ expect_events(const char *text, const char *expected)
 		struct err e;
 
 		for (size_t at = 0; at < strlen(text); at += n)
-			cr_assert_eq(sse_feed(&r, text + at, MIN(n, strlen(text) - at), note, &out, &e),
+			cr_assert_eq(
+				sse_feed(&r, text + at, MIN(n, strlen(text) - at), note, &out, &e),
 				ERR_OK);
 		cr_assert_eq(sse_end(&r, note, &out, &e), ERR_OK);
 		cr_assert_str_eq(buf_str(&out), expected, "pieces of %zu", n);
@@ -56,7 +57,9 @@ Test(sse_reader, names_belong_to_their_event)
 
 Test(sse_reader, byte_order_mark_is_skipped)
 {
-	expect_events("\xef\xbb\xbf" "data: x\n\n", "[|x]");
+	expect_events("\xef\xbb\xbf"
+		      "data: x\n\n",
+		"[|x]");
 }
 
 Test(sse_reader, the_last_event_needs_no_empty_line)
@@ -88,8 +91,8 @@ Test(ndjson_reader, lines_however_cut)
 		struct err e;
 
 		for (size_t at = 0; at < strlen(text); at += n)
-			cr_assert_eq(ndjson_feed(&r, text + at, MIN(n, strlen(text) - at), note, &out,
-					     &e),
+			cr_assert_eq(ndjson_feed(&r, text + at, MIN(n, strlen(text) - at), note,
+					     &out, &e),
 				ERR_OK);
 		cr_assert_eq(ndjson_end(&r, note, &out, &e), ERR_OK);
 		cr_assert_str_eq(buf_str(&out), "[|{\"a\":1}][|{\"b\":2}][|{\"c\":3}]");

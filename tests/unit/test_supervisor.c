@@ -29,14 +29,13 @@
 
 enum { DEADLINE_S = 10 };
 
-static char folder[100];	/* of this test */
+static char folder[100]; /* of this test */
 static char build_folder[320]; /* where shuntd lies */
 static pid_t daemon_pid = -1;
 static struct buf seen = BUF_INIT; /* the log so far */
 static int log_fd = -1;
 
-static void PRINTF(2, 3)
-write_file(const char *name, const char *fmt, ...)
+static void PRINTF(2, 3) write_file(const char *name, const char *fmt, ...)
 {
 	AUTO(buf_fini) struct buf path = BUF_INIT;
 	va_list ap;
@@ -435,7 +434,8 @@ Test(supervisor, reload_replaces_a_changed_worker_before_the_old_one_goes)
 {
 	start_daemon(-1);
 	wait_all_ready();
-	write_config(ANY_PORT, "gateways: 2\nbackends:\n  - {name: one, kind: sim, sim: {seed: 7}}\n");
+	write_config(
+		ANY_PORT, "gateways: 2\nbackends:\n  - {name: one, kind: sim, sim: {seed: 7}}\n");
 	cr_assert_eq(kill(daemon_pid, SIGHUP), 0);
 	cr_assert_eq(number_in(wait_line("worker_ready", "name=one", "slot=4"), "slot="), 4);
 	cr_assert_eq(number_in(wait_line("worker_draining", "name=one", ""), "slot="), 3);
@@ -476,7 +476,8 @@ Test(supervisor, an_old_worker_stays_while_its_successor_can_not_start)
 	start_daemon(-1);
 	wait_all_ready();
 	write_file("one", "crash");
-	write_config(ANY_PORT, "gateways: 2\nbackends:\n  - {name: one, kind: sim, sim: {seed: 7}}\n");
+	write_config(
+		ANY_PORT, "gateways: 2\nbackends:\n  - {name: one, kind: sim, sim: {seed: 7}}\n");
 	cr_assert_eq(kill(daemon_pid, SIGHUP), 0);
 	(void)wait_line("worker_restarting", "name=one", "failures=3");
 	cr_assert_eq(count_lines("worker_draining", "name=one"), 0);
@@ -502,8 +503,7 @@ Test(supervisor, a_bad_config_is_refused_with_every_fault_and_nothing_changes)
 static int
 listener(unsigned *port)
 {
-	struct sockaddr_in in = {.sin_family = AF_INET,
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t len = sizeof(in);
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 

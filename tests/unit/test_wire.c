@@ -2,9 +2,9 @@
 /*
  * test_wire.c - every recorded answer of every provider through the translation
  *
- * Each recording is read a second time here by other means (split at newlines, whole file at once) and
- * must say the same: text, reasoning, tool calls, usage, finish reason. Streams are fed whole, byte by
- * byte, and in two parts cut at every byte boundary; the output must not differ by a byte.
+ * Each recording is read a second time here by other means (split at newlines, whole file at once)
+ * and must say the same: text, reasoning, tool calls, usage, finish reason. Streams are fed whole,
+ * byte by byte, and in two parts cut at every byte boundary; the output must not differ by a byte.
  */
 #include <criterion/criterion.h>
 #include <stdio.h>
@@ -158,9 +158,9 @@ recording_fini(struct recording *r)
 static const struct backend_kind *
 recording_kind(const struct recording *r)
 {
-	return backend_kinds[r->dialect == OPENAI ? BACKEND_OPENAI
-			: r->dialect == OLLAMA	  ? BACKEND_OLLAMA
-						  : BACKEND_ANTHROPIC];
+	return backend_kinds[r->dialect == OPENAI   ? BACKEND_OPENAI
+			     : r->dialect == OLLAMA ? BACKEND_OLLAMA
+						    : BACKEND_ANTHROPIC];
 }
 
 static void
@@ -181,8 +181,8 @@ recording_read(struct recording *r, const char *folder, struct json row)
 		}
 	cr_assert(json_u64(&status, json_get(row, "status")), "%s", buf_str(&r->file));
 	r->status = (unsigned)status;
-	r->is_stream = ends_with(buf_str(&r->file), ".sse") ||
-		ends_with(buf_str(&r->file), ".ndjson");
+	r->is_stream =
+		ends_with(buf_str(&r->file), ".sse") || ends_with(buf_str(&r->file), ".ndjson");
 	/* rows name files from the top of wire/, also those of a provider's own index */
 	(void)snprintf(path, sizeof(path), "%s/%s", folder, buf_str(&r->file));
 	cr_assert(file_read(&r->body, path), "%s is missing", path);
@@ -213,7 +213,8 @@ for_each_recording(recording_fn *fn)
 			struct json row;
 			struct err e;
 
-			cr_assert_eq(json_check(&row, line, strlen(line), &e), ERR_OK, "%s", e.text);
+			cr_assert_eq(
+				json_check(&row, line, strlen(line), &e), ERR_OK, "%s", e.text);
 			recording_read(&r, folder, row);
 			fn(&r);
 			recording_fini(&r);
@@ -269,7 +270,8 @@ said_same(const struct said *a, const struct said *b, const char *file)
 		b->calls_len);
 	for (size_t i = 0; i < a->calls_len; i++) {
 		if (b->calls[i].id.len > 0)
-			cr_assert_str_eq(buf_str(&a->calls[i].id), buf_str(&b->calls[i].id), "%s", file);
+			cr_assert_str_eq(
+				buf_str(&a->calls[i].id), buf_str(&b->calls[i].id), "%s", file);
 		cr_assert_gt(a->calls[i].id.len, 0, "%s: a call without id", file);
 		cr_assert_str_eq(
 			buf_str(&a->calls[i].name), buf_str(&b->calls[i].name), "%s", file);
@@ -317,8 +319,8 @@ said_add_openai(struct said *s, struct json v)
 		said_add_message(s, json_get(choice, "message"));
 		json_text(&s->text, json_get(choice, "text"));
 		if (json_get(choice, "finish_reason").type == JSON_STRING)
-			(void)json_copy_text(s->finish, sizeof(s->finish),
-				json_get(choice, "finish_reason"));
+			(void)json_copy_text(
+				s->finish, sizeof(s->finish), json_get(choice, "finish_reason"));
 	}
 	set_u64(&s->prompt, json_get(usage, "prompt_tokens"));
 	set_u64(&s->completion, json_get(usage, "completion_tokens"));
@@ -338,8 +340,8 @@ said_by_output(struct said *s, const struct buf *out, const char *file)
 		stop = memmem(p, (size_t)(end - p), "\n\n", 2);
 		cr_assert_not_null(stop, "%s: half an event came out", file);
 		cr_assert(strncmp(p, "data: ", 6) == 0, "%s: %.40s", file, p);
-		cr_assert_eq(json_check(&v, p + 6, (size_t)(stop - p - 6), &e), ERR_OK, "%s: %s", file,
-			e.text);
+		cr_assert_eq(json_check(&v, p + 6, (size_t)(stop - p - 6), &e), ERR_OK, "%s: %s",
+			file, e.text);
 		said_add_openai(s, v);
 		p = stop + 2;
 	}
@@ -483,7 +485,8 @@ said_by_recording(struct said *s, struct buf *raw, const struct recording *r)
 /* ---- streams ---- */
 
 static enum err_code
-run_stream(struct answer *a, const struct recording *r, size_t cut, bool byte_by_byte, struct err *e)
+run_stream(
+	struct answer *a, const struct recording *r, size_t cut, bool byte_by_byte, struct err *e)
 {
 	const char *p = r->body.data;
 	size_t len = r->body.len, step = byte_by_byte ? 1 : len;
@@ -653,7 +656,8 @@ check_truncated(struct recording *r)
 		code = run_stream(&a, &part, 0, false, &e);
 		if (code == ERR_OK) /* only where the finish reason was seen */
 			cr_assert(a.done && (a.finish_reason[0] != '\0' ||
-				memmem(part.body.data, part.body.len, done, 6) != NULL),
+						    memmem(part.body.data, part.body.len, done,
+							    6) != NULL),
 				"%s cut at %zu", buf_str(&r->file), part.body.len);
 		else
 			cr_assert_eq(code, ERR_CUT, "%s cut at %zu: %s", buf_str(&r->file),
@@ -792,7 +796,8 @@ check_refusal(struct recording *r)
 		return;
 	while (headers.type == JSON_OBJECT && json_next_member(&it, &key, &value))
 		if (value.type == JSON_STRING)
-			retry_hint_header(&hints, key.p + 1, key.len - 2, value.p + 1, value.len - 2);
+			retry_hint_header(
+				&hints, key.p + 1, key.len - 2, value.p + 1, value.len - 2);
 	want = refusal_expected(r, &retry_after_ms);
 	cr_assert_neq(want, ERR_OK, "%s: nobody said what it means: %.200s", file, refusal.body);
 	cr_expect_eq(error_map(&e, &refusal), want, "%s: %s, %s expected: %s", file,

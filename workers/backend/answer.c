@@ -88,7 +88,8 @@ answer_parse(struct json *out, const char *data, size_t len, struct err *e)
 	struct err detail;
 
 	if (json_check(out, data, len, &detail) != ERR_OK)
-		return err_set(e, ERR_MALFORMED, "the upstream sent broken JSON: %.200s", detail.text);
+		return err_set(
+			e, ERR_MALFORMED, "the upstream sent broken JSON: %.200s", detail.text);
 	if (out->type != JSON_OBJECT)
 		return err_set(e, ERR_MALFORMED, "the upstream sent JSON that is no object");
 	return ERR_OK;

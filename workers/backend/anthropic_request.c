@@ -85,7 +85,8 @@ put_source(struct buf *b, const char *type, const struct buf *url, struct err *e
 	bool is_data = request_data_url(&media, &data, url);
 
 	if (!is_data && strncmp(buf_str(url), "http", 4) != 0)
-		return request_unsupported(e, anthropic, "an image that is neither base64 nor a URL");
+		return request_unsupported(
+			e, anthropic, "an image that is neither base64 nor a URL");
 	json_put_begin(b, '{');
 	json_put_member_str(b, "type", type);
 	json_put_key(b, "source");
@@ -233,8 +234,7 @@ put_message(struct upstream_request *r, struct turns *t, struct json message, st
 	turn_open(t, "assistant");
 	put_thinking(r, message);
 	code = put_content(&r->own, json_get(message, "content"), e);
-	return code != ERR_OK ? code
-			      : put_tool_uses(&r->own, json_get(message, "tool_calls"), e);
+	return code != ERR_OK ? code : put_tool_uses(&r->own, json_get(message, "tool_calls"), e);
 }
 
 static enum err_code
@@ -356,7 +356,8 @@ put_format(struct buf *b, struct json body, struct err *e)
 
 	schema = json_path(format, "json_schema.schema");
 	if (json_equals(json_get(format, "type"), "json_object"))
-		return request_unsupported(e, anthropic, "response_format json_object without a schema");
+		return request_unsupported(
+			e, anthropic, "response_format json_object without a schema");
 	if (schema.type != JSON_OBJECT)
 		return ERR_OK;
 	json_put_key(b, "output_config");
@@ -370,8 +371,8 @@ put_format(struct buf *b, struct json body, struct err *e)
 static void
 put_sampling(struct upstream_request *r, struct json body)
 {
-	static const char *const dropped[] = {"seed", "frequency_penalty", "presence_penalty",
-		"reasoning_effort", "min_p"};
+	static const char *const dropped[] = {
+		"seed", "frequency_penalty", "presence_penalty", "reasoning_effort", "min_p"};
 	static const char *const same[] = {"top_p", "top_k", "thinking"};
 	struct buf *b = &r->own;
 	struct json stop = json_get(body, "stop");

@@ -27,8 +27,8 @@ asker_lives(struct backend *b, const struct asker *who)
 
 	board_slot(b->w->board, who->slot, &info);
 	return info.generation == who->generation &&
-		(info.state == SLOT_STARTING || info.state == SLOT_READY ||
-			info.state == SLOT_DRAINING || info.state == SLOT_STOPPING);
+	       (info.state == SLOT_STARTING || info.state == SLOT_READY ||
+		       info.state == SLOT_DRAINING || info.state == SLOT_STOPPING);
 }
 
 void

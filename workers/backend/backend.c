@@ -84,8 +84,8 @@ backend_http_options(const struct backend *b)
 	};
 }
 
-/* The server's root is the URL without "/v1"; the API's base has it where the kind's clients write it
- * into the base URL, and a URL with a path of its own is taken at its word. */
+/* The server's root is the URL without "/v1"; the API's base has it where the kind's clients write
+ * it into the base URL, and a URL with a path of its own is taken at its word. */
 static void
 backend_set_urls(struct backend *b)
 {
@@ -99,7 +99,8 @@ backend_set_urls(struct backend *b)
 	while (len > 0 && url.data[len - 1] == '/')
 		len--;
 	host = strstr(url.data, "://");
-	has_path = host != NULL && memchr(host + 3, '/', len - (size_t)(host + 3 - url.data)) != NULL;
+	has_path =
+		host != NULL && memchr(host + 3, '/', len - (size_t)(host + 3 - url.data)) != NULL;
 	if (b->kind->base_has_v1) {
 		AUTO(buf_fini) struct buf base = BUF_INIT;
 

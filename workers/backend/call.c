@@ -44,9 +44,8 @@ call_lookup(struct backend *b, uint64_t request_id, unsigned slot, uint32_t gene
 {
 	struct call *c = *call_bucket(b, request_id, slot, generation);
 
-	while (c != NULL &&
-		(c->asker.request_id != request_id || c->asker.slot != slot ||
-			c->asker.generation != generation))
+	while (c != NULL && (c->asker.request_id != request_id || c->asker.slot != slot ||
+				    c->asker.generation != generation))
 		c = c->next;
 	return c;
 }
@@ -54,8 +53,7 @@ call_lookup(struct backend *b, uint64_t request_id, unsigned slot, uint32_t gene
 struct call *
 call_find(struct backend *b, const struct msg *m)
 {
-	return call_lookup(
-		b, m->head.request_id, m->head.sender_slot, m->head.sender_generation);
+	return call_lookup(b, m->head.request_id, m->head.sender_slot, m->head.sender_generation);
 }
 
 static void
@@ -432,11 +430,11 @@ call_on_timer(void *arg)
 		return;
 	}
 	from = c->phase == CALL_CONNECTING ? c->started_ns
-		: c->phase == CALL_WAITING ? c->sent_ns
+	       : c->phase == CALL_WAITING  ? c->sent_ns
 					   : c->last_ns;
 	code = c->asker.deadline_ns != 0 && now_ns >= c->asker.deadline_ns ? ERR_DEADLINE
-		: c->phase == CALL_CONNECTING				      ? ERR_CONNECT
-									      : ERR_TIMEOUT;
+	       : c->phase == CALL_CONNECTING                               ? ERR_CONNECT
+									   : ERR_TIMEOUT;
 	(void)err_set(&e, code, "%s within %llu ms", waits[c->phase],
 		(unsigned long long)((now_ns - from) / NS_PER_MS));
 	c->failure = e;

@@ -2,8 +2,8 @@
 /*
  * error_map.c - what an upstream's refusal means: status, body, and the words in it
  *
- * One table, first match wins. `kind` rows are compared with the body's error code and type, `words`
- * rows with its message; both ignore case.
+ * One table, first match wins. `kind` rows are compared with the body's error code and type,
+ * `words` rows with its message; both ignore case.
  */
 #include <stdio.h>
 #include <string.h>
@@ -113,7 +113,8 @@ complaint_members(struct complaint *c, struct json error)
 	v = json_get(error, "code");
 	if (c->code[0] == '\0')
 		(void)json_copy_text(c->code, sizeof(c->code), v);
-	if (c->status == 0 && (json_u64(&status, v) || json_u64(&status, json_get(error, "status_code"))))
+	if (c->status == 0 &&
+		(json_u64(&status, v) || json_u64(&status, json_get(error, "status_code"))))
 		c->status = status < 1000 ? (unsigned)status : 0;
 	v = json_path(error, "metadata.headers.X-RateLimit-Reset");
 	(void)json_copy_text(c->reset, sizeof(c->reset), v);
@@ -175,7 +176,7 @@ static void
 error_text(struct err *e, enum err_code code, const struct refusal *r, struct complaint *c)
 {
 	one_line(c->message);
-	if (code == ERR_UPSTREAM_AUTH)	/* such messages like to quote the key */
+	if (code == ERR_UPSTREAM_AUTH) /* such messages like to quote the key */
 		(void)err_set(e, code, "the upstream refused its API key (status %u)", r->status);
 	else if (c->message[0] == '\0')
 		(void)err_set(e, code, "the upstream answered with status %u", r->status);
@@ -216,8 +217,8 @@ error_retry_ms(const struct refusal *r, const struct complaint *c)
 	if (ms != 0)
 		return ms;
 	if (c->reset[0] != '\0') {
-		(void)msg_str_copy(said.limits[0].reset, sizeof(said.limits[0].reset),
-			msg_str(c->reset));
+		(void)msg_str_copy(
+			said.limits[0].reset, sizeof(said.limits[0].reset), msg_str(c->reset));
 		said.limits_len = 1;
 		return retry_hint_ms(&said, r->now_wall_ms);
 	}

@@ -2,9 +2,9 @@
 /*
  * http_call.c - one HTTP exchange, libcurl multi on the worker's loop
  *
- * curl's own timeouts are not used: call and probe know their deadlines. Handles are kept and reused
- * with their options set, so that a call sets little more than URL and body. curl's one timer is a
- * moment that the loop's timer follows lazily: later wishes do not touch it.
+ * curl's own timeouts are not used: call and probe know their deadlines. Handles are kept and
+ * reused with their options set, so that a call sets little more than URL and body. curl's one
+ * timer is a moment that the loop's timer follows lazily: later wishes do not touch it.
  */
 #include <curl/curl.h>
 #include <errno.h>
@@ -19,9 +19,9 @@
 #include "workers/backend/backend.h"
 
 enum {
-	IDLE_MAX = 128,		    /* handles kept for the next call */
-	CONNECTIONS_KEPT = 512,	    /* open ones kept for the next call */
-	FLAT_MAX = 64 * 1024,	    /* bodies up to this go out in one piece with the head */
+	IDLE_MAX = 128, /* handles kept for the next call */
+	CONNECTIONS_KEPT = 512, /* open ones kept for the next call */
+	FLAT_MAX = 64 * 1024, /* bodies up to this go out in one piece with the head */
 	LINGER_MS = 500,
 	SOCKET_BATCH = 64
 };
@@ -37,7 +37,7 @@ struct http {
 	struct loop *loop;
 	struct loop_timer timer;
 	uint64_t wanted_ns; /* when curl wants to be called; 0: not */
-	uint64_t armed_ns;  /* when the loop's timer fires; 0: not set */
+	uint64_t armed_ns; /* when the loop's timer fires; 0: not set */
 	struct http_headers *headers;
 	char *proxy, *ca_file;
 	bool tls_verify;
@@ -368,8 +368,8 @@ http_collect(struct http *h)
 		(void)curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, &private);
 		c = (struct http_call *)(void *)private;
 		code = result == CURLE_OK
-			? ERR_OK
-			: http_error(c->easy, h->proxy, result, &c->head, c->error, &e);
+			       ? ERR_OK
+			       : http_error(c->easy, h->proxy, result, &c->head, c->error, &e);
 		if (!c->lingering)
 			c->user.on_done(c->user.arg, code, &e);
 		http_release(c);
@@ -415,8 +415,8 @@ http_on_sockets(void *arg, uint32_t loop_events)
 	}
 	n = epoll_wait(h->epoll_fd, events, SOCKET_BATCH, 0);
 	for (int i = 0; i < n; i++) /* one that went meanwhile is unknown to curl: ignored */
-		(void)curl_multi_socket_action(h->multi, events[i].data.fd,
-			http_select_mask(events[i].events), &running);
+		(void)curl_multi_socket_action(
+			h->multi, events[i].data.fd, http_select_mask(events[i].events), &running);
 	http_batch_done(h);
 }
 
@@ -638,8 +638,8 @@ http_start(struct http *h, struct http_call **out, const struct http_request *r,
 		buf_add_str(&c->url, r->url);
 		(void)curl_easy_setopt(c->easy, CURLOPT_URL, c->url.data);
 		/* Wait for the first TLS connection to say whether all calls can share it. */
-		(void)curl_easy_setopt(c->easy, CURLOPT_PIPEWAIT,
-			strncasecmp(r->url, "https:", 6) == 0 ? 1L : 0L);
+		(void)curl_easy_setopt(
+			c->easy, CURLOPT_PIPEWAIT, strncasecmp(r->url, "https:", 6) == 0 ? 1L : 0L);
 	}
 	http_set_body(c, r);
 	if (curl_multi_add_handle(h->multi, c->easy) != CURLM_OK) {

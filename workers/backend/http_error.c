@@ -16,7 +16,8 @@ http_error_connect(CURL *easy, const char *proxy, const char *text, struct err *
 
 	(void)curl_easy_getinfo(easy, CURLINFO_OS_ERRNO, &os_errno);
 	if (os_errno == ECONNREFUSED)
-		return err_set(e, ERR_CONNECT, "%sconnection refused: nothing listens there", whose);
+		return err_set(
+			e, ERR_CONNECT, "%sconnection refused: nothing listens there", whose);
 	return err_set(e, ERR_CONNECT, "%scan't connect: %.250s", whose,
 		os_errno != 0 ? strerror((int)os_errno) : text);
 }

@@ -33,7 +33,7 @@ transport_first_byte(struct call *c, const struct http_head *head)
 	c->phase = CALL_READING;
 	c->upstream_status = head->status;
 	c->collect = !c->stream || !is_success(head->status) ||
-		(is_json && c->backend->kind->framing == FRAMING_SSE);
+		     (is_json && c->backend->kind->framing == FRAMING_SSE);
 }
 
 static enum http_verdict

@@ -38,7 +38,8 @@ key_check(char *key, const char *path, struct err *e)
 	for (size_t i = 0; i < len; i++)
 		if (key[i] <= ' ' || key[i] > '~')
 			return err_set(e, ERR_CONFIG,
-				"key file %s must hold one line with the key and nothing else", path);
+				"key file %s must hold one line with the key and nothing else",
+				path);
 	return ERR_OK;
 }
 

@@ -2,9 +2,9 @@
 /*
  * kind_anthropic.c - Anthropic's messages API: typed stream events to OpenAI's chunks
  *
- * Text blocks are the content, thinking blocks the reasoning, tool_use blocks the tool calls. Blocks
- * of tools that Anthropic runs on its own side are its business: a request translated from OpenAI's
- * shape can't ask for them, so they are skipped.
+ * Text blocks are the content, thinking blocks the reasoning, tool_use blocks the tool calls.
+ * Blocks of tools that Anthropic runs on its own side are its business: a request translated from
+ * OpenAI's shape can't ask for them, so they are skipped.
  */
 #include <string.h>
 
@@ -34,7 +34,8 @@ anthropic_finish(struct json reason)
 static void
 anthropic_usage(struct answer *a, struct json usage)
 {
-	struct json input = json_get(usage, "input_tokens"), output = json_get(usage, "output_tokens");
+	struct json input = json_get(usage, "input_tokens"),
+		    output = json_get(usage, "output_tokens");
 	struct json thought = json_path(usage, "output_tokens_details.thinking_tokens");
 
 	if (usage.type != JSON_OBJECT)
@@ -42,7 +43,7 @@ anthropic_usage(struct answer *a, struct json usage)
 	if (input.type == JSON_NUMBER) {
 		a->usage.cached = answer_u32(json_get(usage, "cache_read_input_tokens"));
 		a->usage.prompt = answer_u32(input) + a->usage.cached +
-			answer_u32(json_get(usage, "cache_creation_input_tokens"));
+				  answer_u32(json_get(usage, "cache_creation_input_tokens"));
 		a->usage.known = true;
 	}
 	if (output.type == JSON_NUMBER)
@@ -119,7 +120,8 @@ anthropic_block_start(struct answer *a, struct json v, struct err *e)
 		anthropic_delta(a, "reasoning_content", json_get(block, "thinking"));
 	} else if (json_equals(type, "tool_use")) {
 		if (a->tools == TOOL_BLOCKS_MAX)
-			return err_set(e, ERR_MALFORMED, "more than %d tool calls", TOOL_BLOCKS_MAX);
+			return err_set(
+				e, ERR_MALFORMED, "more than %d tool calls", TOOL_BLOCKS_MAX);
 		a->blocks[a->tools] = (struct tool_block){
 			.block = answer_u32(json_get(v, "index")), .open = true};
 		answer_chunk_begin(a);

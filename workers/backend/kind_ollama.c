@@ -64,7 +64,8 @@ ollama_tool_calls(struct answer *a, struct buf *b, struct json calls)
 static unsigned
 ollama_message(struct answer *a, struct buf *b, struct json message)
 {
-	struct json thinking = json_get(message, "thinking"), content = json_get(message, "content");
+	struct json thinking = json_get(message, "thinking"),
+		    content = json_get(message, "content");
 	struct json calls = json_get(message, "tool_calls");
 	unsigned n = 0;
 
@@ -305,7 +306,8 @@ ollama_abilities(struct probe_model *m, struct json body)
 		m->tools = m->vision = TRI_NO;
 		while (json_next_item(&it, &item)) {
 			if (json_equals(item, "completion"))
-				m->endpoints |= 1U << MSG_ENDPOINT_CHAT | 1U << MSG_ENDPOINT_COMPLETIONS;
+				m->endpoints |=
+					1U << MSG_ENDPOINT_CHAT | 1U << MSG_ENDPOINT_COMPLETIONS;
 			else if (json_equals(item, "embedding"))
 				m->endpoints |= 1U << MSG_ENDPOINT_EMBEDDINGS;
 			else if (json_equals(item, "tools"))

@@ -96,7 +96,8 @@ openai_probe_next(struct probe *p)
 	} steps[] = {{"/models", false}, {"/health", true}, {"/props", true}};
 
 	for (; p->step < ARRAY_LEN(steps); p->step++) {
-		if ((p->step == 1 && !p->is_local) || (p->step == 2 && !(p->has_props && p->discover)))
+		if ((p->step == 1 && !p->is_local) ||
+			(p->step == 2 && !(p->has_props && p->discover)))
 			continue;
 		buf_add_str(&p->path, steps[p->step].path);
 		p->at_root = steps[p->step].at_root;
@@ -187,7 +188,8 @@ openai_probe_answer(struct probe *p, unsigned status, struct json body, struct e
 	struct json item, data = body.type == JSON_ARRAY ? body : json_get(body, "data");
 
 	if (p->step == 2 && status >= 500) /* /health: alive, but no use */
-		return err_set(e, ERR_OVERLOADED, "its health check answers with status %u", status);
+		return err_set(
+			e, ERR_OVERLOADED, "its health check answers with status %u", status);
 	if (status >= 300)
 		return ERR_OK;
 	if (p->step == 3)

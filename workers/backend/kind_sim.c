@@ -2,8 +2,9 @@
 /*
  * kind_sim.c - a simulated model: sim_plan's answer at the set speed, OpenAI's shape
  *
- * All streams share one timer: at each tick every stream gets the tokens that are due by then. Ticks
- * are at least TICK_MIN_NS apart, so the cost does not grow with the number of streams times speed.
+ * All streams share one timer: at each tick every stream gets the tokens that are due by then.
+ * Ticks are at least TICK_MIN_NS apart, so the cost does not grow with the number of streams times
+ * speed.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +19,7 @@ struct sim_call {
 	struct call *call;
 	struct sim_call *next, *prev;
 	struct sim_plan plan;
-	size_t at;	  /* in plan.text */
+	size_t at; /* in plan.text */
 	uint32_t emitted; /* tokens */
 	bool over;
 };
@@ -102,9 +103,9 @@ sim_set_end(struct sim_call *s)
 
 	a->usage = (struct usage){
 		.prompt = s->plan.prompt_tokens, .completion = s->plan.tokens, .known = true};
-	answer_set_finish(a, s->plan.calls_tool ? "tool_calls"
-			: s->plan.is_length	? "length"
-						: "stop");
+	answer_set_finish(a, s->plan.calls_tool  ? "tool_calls"
+			     : s->plan.is_length ? "length"
+						 : "stop");
 	s->over = true;
 }
 
@@ -140,8 +141,8 @@ sim_put_message(struct sim_call *s, struct buf *b)
 		json_put_string(&name, buf_str(&s->plan.tool_name), s->plan.tool_name.len);
 		json_put_key(b, "tool_calls");
 		json_put_begin(b, '[');
-		answer_put_tool_call(a, b, (struct json){0},
-			(struct json){JSON_STRING, name.data, name.len});
+		answer_put_tool_call(
+			a, b, (struct json){0}, (struct json){JSON_STRING, name.data, name.len});
 		json_put_string(b, buf_str(&s->plan.tool_arguments), s->plan.tool_arguments.len);
 		buf_add_str(b, "}}]");
 	} else {
@@ -177,7 +178,8 @@ sim_end_whole(struct sim_call *s)
 
 /* ---- time ---- */
 
-/* Let s say what is due by now. Returns when the next is, UINT64_MAX: none, or not without credit. */
+/* Let s say what is due by now. Returns when the next is, UINT64_MAX: none, or not without credit.
+ */
 static uint64_t
 sim_advance(struct sim_call *s, uint64_t now_ns)
 {
@@ -257,8 +259,7 @@ sim_put_embedding(struct call *c, struct buf *b, struct json input, uint32_t ind
 	json_text(&text, input);
 	if (input.type == JSON_ARRAY) /* token numbers: as they are written */
 		buf_add(&text, input.p, input.len);
-	hash = sim_prompt_hash(
-		c->backend->config->sim.seed, c->model, buf_str(&text), text.len);
+	hash = sim_prompt_hash(c->backend->config->sim.seed, c->model, buf_str(&text), text.len);
 	c->answer.usage.prompt += sim_count_tokens(text.len);
 	json_put_begin(&numbers, '[');
 	for (uint32_t i = 0; i < SIM_DIMENSIONS; i++)
@@ -402,13 +403,13 @@ sim_probe(struct probe *p)
 		AUTO(buf_fini) struct buf name = BUF_INIT;
 		struct probe_model *m;
 
-		json_put_str(&name, config->sim.models_len == 0 ? config->name
-								: config->sim.models[i]);
+		json_put_str(
+			&name, config->sim.models_len == 0 ? config->name : config->sim.models[i]);
 		m = probe_add(p, (struct json){JSON_STRING, name.data, name.len});
 		if (m == NULL)
 			continue;
 		m->endpoints = 1U << MSG_ENDPOINT_CHAT | 1U << MSG_ENDPOINT_COMPLETIONS |
-			1U << MSG_ENDPOINT_EMBEDDINGS;
+			       1U << MSG_ENDPOINT_EMBEDDINGS;
 		m->context_tokens = 128 * 1024;
 		m->tools = m->vision = m->json = m->loaded = TRI_YES;
 	}

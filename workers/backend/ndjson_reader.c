@@ -28,7 +28,8 @@ ndjson_feed(
 
 			if (r->line.len + part > r->max_bytes)
 				return err_set(e, ERR_MALFORMED,
-					"a line of the stream is larger than %zu bytes", r->max_bytes);
+					"a line of the stream is larger than %zu bytes",
+					r->max_bytes);
 			buf_add(&r->line, p, part);
 		}
 		if (stop == NULL)

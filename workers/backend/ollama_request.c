@@ -47,7 +47,8 @@ put_content(struct buf *b, struct json content, struct err *e)
 			if (code != ERR_OK)
 				return code;
 		} else {
-			return request_unsupported(e, ollama, "a content part other than text and image");
+			return request_unsupported(
+				e, ollama, "a content part other than text and image");
 		}
 	}
 	json_put_string(b, buf_str(&text), text.len);
@@ -263,8 +264,8 @@ put_rest(struct upstream_request *r, const struct call_request *in, struct json 
 }
 
 static enum err_code
-request_chat(struct upstream_request *r, const struct call_request *in, struct json body,
-	struct err *e)
+request_chat(
+	struct upstream_request *r, const struct call_request *in, struct json body, struct err *e)
 {
 	struct json messages = json_get(body, "messages"), message;
 	struct json_iter it = json_iter(messages);
@@ -291,13 +292,14 @@ request_chat(struct upstream_request *r, const struct call_request *in, struct j
 }
 
 static enum err_code
-request_generate(struct upstream_request *r, const struct call_request *in, struct json body,
-	struct err *e)
+request_generate(
+	struct upstream_request *r, const struct call_request *in, struct json body, struct err *e)
 {
 	struct json prompt = json_get(body, "prompt"), only = prompt, more;
 	struct json_iter it = json_iter(prompt);
 
-	if (prompt.type == JSON_ARRAY && (!json_next_item(&it, &only) || json_next_item(&it, &more)))
+	if (prompt.type == JSON_ARRAY &&
+		(!json_next_item(&it, &only) || json_next_item(&it, &more)))
 		return request_unsupported(e, ollama, "several prompts in one request");
 	if (only.type != JSON_STRING)
 		return request_unsupported(e, ollama, "a prompt of token numbers");

@@ -44,7 +44,8 @@ scan_delta(struct json delta)
 	struct json key, v;
 
 	while (json_next_member(&it, &key, &v))
-		if (has_text(v) && !json_equals(key, "role") && !json_equals(key, "reasoning_details"))
+		if (has_text(v) && !json_equals(key, "role") &&
+			!json_equals(key, "reasoning_details"))
 			return true;
 	return false;
 }
@@ -80,7 +81,7 @@ openai_scan(struct answer *a, struct json v, struct err *e)
 		} else if (member.type == JSON_OBJECT && json_equals(key, "usage")) {
 			scan_usage(a, member);
 		} else if ((member.type == JSON_OBJECT || member.type == JSON_STRING) &&
-			json_equals(key, "error")) {
+			   json_equals(key, "error")) {
 			return answer_refused(a, v, e);
 		}
 	}

@@ -147,7 +147,7 @@ probe_start(struct backend *b, const struct msg *m)
 		return;
 	}
 	due = p->started_ns +
-		clock_ms_to_ns((uint64_t)b->limits.connect_ms + b->limits.first_byte_ms);
+	      clock_ms_to_ns((uint64_t)b->limits.connect_ms + b->limits.first_byte_ms);
 	if (p->asker.deadline_ns != 0)
 		due = MIN(due, p->asker.deadline_ns);
 	loop_timer_set(b->w->loop, &p->timer, due);

@@ -105,13 +105,12 @@ request_says(struct json v)
 }
 
 MUST enum err_code
-request_common(
-	struct upstream_request *r, const char *upstream, struct json body, struct err *e)
+request_common(struct upstream_request *r, const char *upstream, struct json body, struct err *e)
 {
 	static const char *const dropped[] = {"logit_bias", "store", "service_tier", "prediction",
 		"verbosity", "prompt_cache_key", "safety_identifier"};
-	static const char *const refused[] = {"audio", "functions", "function_call",
-		"web_search_options"};
+	static const char *const refused[] = {
+		"audio", "functions", "function_call", "web_search_options"};
 	uint64_t n;
 
 	if (json_u64(&n, json_get(body, "n")) && n > 1)

@@ -2,8 +2,8 @@
 /*
  * retry_hint.c - when an upstream wants to be asked again
  *
- * Retry-After is seconds or an HTTP date. Resets of rate limits are a duration ("2ms", "1m30s", "12"),
- * a moment in seconds or milliseconds since 1970, or an RFC 3339 time.
+ * Retry-After is seconds or an HTTP date. Resets of rate limits are a duration ("2ms", "1m30s",
+ * "12"), a moment in seconds or milliseconds since 1970, or an RFC 3339 time.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -65,8 +65,8 @@ ends(const char *s, size_t len, const char *with)
 }
 
 void
-retry_hint_header(
-	struct retry_hints *h, const char *name, size_t name_len, const char *value, size_t value_len)
+retry_hint_header(struct retry_hints *h, const char *name, size_t name_len, const char *value,
+	size_t value_len)
 {
 	static const char anthropic[] = "anthropic-ratelimit-", reset[] = "x-ratelimit-reset",
 			  remaining[] = "x-ratelimit-remaining";
@@ -109,9 +109,8 @@ hint_until(double moment_ms, uint64_t now_wall_ms)
 static bool
 hint_date_ms(double *out, const char *s)
 {
-	static const char *const forms[] = {
-		"%Y-%m-%dT%H:%M:%S", "%a, %d %b %Y %H:%M:%S", "%A, %d-%b-%y %H:%M:%S",
-		"%a %b %d %H:%M:%S %Y"};
+	static const char *const forms[] = {"%Y-%m-%dT%H:%M:%S", "%a, %d %b %Y %H:%M:%S",
+		"%A, %d-%b-%y %H:%M:%S", "%a %b %d %H:%M:%S %Y"};
 	struct tm tm;
 	const char *rest;
 
@@ -145,7 +144,10 @@ hint_duration_ms(double *out, const char *s)
 			total += v;
 			end += 2;
 		} else if (*end == 'd' || *end == 'h' || *end == 'm' || *end == 's') {
-			total += v * (*end == 'd' ? 86400e3 : *end == 'h' ? 3600e3 : *end == 'm' ? 60e3 : 1e3);
+			total += v * (*end == 'd'          ? 86400e3
+					     : *end == 'h' ? 3600e3
+					     : *end == 'm' ? 60e3
+							   : 1e3);
 			end++;
 		} else if (*end == '\0') {
 			total += v * 1000;

@@ -2,9 +2,10 @@
 /*
  * sim_plan.c - what the simulated model will answer to one request
  *
- * It calls a tool when tools are given, tool_choice is not "none", the last message is the user's, and
- * that turn names the tool (or says "tool", or tool_choice forces it). Arguments, and the text where
- * response_format wants JSON, follow the schema: strings repeat the user's text, numbers are 1.
+ * It calls a tool when tools are given, tool_choice is not "none", the last message is the user's,
+ * and that turn names the tool (or says "tool", or tool_choice forces it). Arguments, and the text
+ * where response_format wants JSON, follow the schema: strings repeat the user's text, numbers
+ * are 1.
  */
 #include <string.h>
 
@@ -226,8 +227,8 @@ sim_plan(struct sim_plan *out, const struct config_backend *config, const struct
 	code = in->endpoint == MSG_ENDPOINT_CHAT ? prompt_of_chat(&p, body, e)
 						 : prompt_of_completion(&p, body, e);
 	if (code == ERR_OK) {
-		out->hash = sim_prompt_hash(
-			config->sim.seed, in->model, buf_str(&p.text), p.text.len);
+		out->hash =
+			sim_prompt_hash(config->sim.seed, in->model, buf_str(&p.text), p.text.len);
 		out->prompt_tokens = sim_count_tokens(p.bytes) + p.images * IMAGE_TOKENS;
 		out->wants_usage = json_is_true(json_path(body, "stream_options.include_usage"));
 		if (in->endpoint == MSG_ENDPOINT_CHAT)

@@ -2,11 +2,11 @@
 /*
  * sim_text.c - what the simulated model says: a pure function of seed, model and prompt
  *
- * hash = FNV-1a (64 bit) over: the seed in decimal, a 0 byte, the model's name, a 0 byte, the prompt.
- * The prompt of a chat is the text of its last user turn, followed by the URLs of its images; that of
- * a completion is its prompt. Word i of the answer is sim_words[mix(hash + i) % 64], mix being the
- * finaliser of splitmix64; words are joined by single spaces. So anybody can tell what the answer to
- * a prompt must be, and whether a byte of it got lost on the way.
+ * hash = FNV-1a (64 bit) over: the seed in decimal, a 0 byte, the model's name, a 0 byte, the
+ * prompt. The prompt of a chat is the text of its last user turn, followed by the URLs of its
+ * images; that of a completion is its prompt. Word i of the answer is sim_words[mix(hash + i) %
+ * 64], mix being the finaliser of splitmix64; words are joined by single spaces. So anybody can
+ * tell what the answer to a prompt must be, and whether a byte of it got lost on the way.
  */
 #include <stdio.h>
 #include <string.h>

@@ -2,8 +2,8 @@
 /*
  * sse_reader.c - cut a server-sent event stream into events, however its bytes arrive
  *
- * Lines end with LF, CRLF or CR. Data lines of one event are joined with LF. Comments, ids and retry
- * times are dropped.
+ * Lines end with LF, CRLF or CR. Data lines of one event are joined with LF. Comments, ids and
+ * retry times are dropped.
  */
 #include <string.h>
 

@@ -36,7 +36,7 @@ struct bus_link {
 	struct loop_fd fd;
 	struct bus_life peer; /* of a link to a callee */
 	bool touched; /* in bus->touched, to be looked at when the turn ends */
-	bool unseen;  /* used since it was last found empty: its descriptor's edge may be lost */
+	bool unseen; /* used since it was last found empty: its descriptor's edge may be lost */
 	bool ready; /* has messages for the next turn */
 	bool closed; /* freed at the end of the turn */
 	struct bus_link *next; /* in bus->touched, or in bus->closed */

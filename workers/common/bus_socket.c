@@ -230,8 +230,8 @@ bus_frame_init_shared(zmq_msg_t *frame, struct bytes *payload)
 	/* ZeroMQ only reads what it is given to send; its interface predates const. */
 	void *data = (void *)(uintptr_t)payload->data;
 
-	CHECK(zmq_msg_init_data(frame, data, payload->len, bus_payload_release,
-		      bytes_ref(payload)) == 0);
+	CHECK(zmq_msg_init_data(
+		      frame, data, payload->len, bus_payload_release, bytes_ref(payload)) == 0);
 }
 
 static MUST enum err_code

@@ -162,7 +162,8 @@ loop_timer_set(struct loop *l, struct loop_timer *t, uint64_t at_ns)
 {
 	CHECK(t->fn != NULL);
 	loop_timer_clear(l, t);
-	/* Never due in the turn that sets it: a timer that re-arms itself must not starve others. */
+	/* Never due in the turn that sets it: a timer that re-arms itself must not starve others.
+	 */
 	t->at_ns = MAX(at_ns, l->now_ns + 1);
 	if (l->heap_len + 1 >= l->heap_cap) {
 		l->heap_cap = MAX(l->heap_cap * 2, (size_t)64);
@@ -213,8 +214,7 @@ loop_wait_ms(struct loop *l, uint64_t wait_ns)
 	const uint64_t ms_max = 3600 * 1000;
 	uint64_t ms = MIN(wait_ns / NS_PER_MS + (wait_ns % NS_PER_MS != 0), ms_max);
 
-	return epoll_wait(
-		l->epoll_fd, l->batch, LOOP_BATCH, wait_ns == UINT64_MAX ? -1 : (int)ms);
+	return epoll_wait(l->epoll_fd, l->batch, LOOP_BATCH, wait_ns == UINT64_MAX ? -1 : (int)ms);
 }
 
 static int

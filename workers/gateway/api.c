@@ -112,8 +112,8 @@ api_refuse_path(struct http_conn *c)
 		first = false;
 	}
 	if (first)
-		(void)snprintf(text + MIN(at, sizeof(text) - 1), sizeof(text) - MIN(at, sizeof(text) - 1),
-			"; GET / says what there is");
+		(void)snprintf(text + MIN(at, sizeof(text) - 1),
+			sizeof(text) - MIN(at, sizeof(text) - 1), "; GET / says what there is");
 	(void)err_set(&e, ERR_NOT_FOUND, "%s", text);
 	http_reply_error(c, &e, NULL, NULL);
 }
@@ -202,7 +202,8 @@ api_on_head(struct http_conn *c)
 		return;
 	}
 	if (encoding->p != NULL && encoding->len > 0 && !http_str_is(*encoding, "identity")) {
-		(void)err_set(&e, ERR_INPUT, "Content-Encoding is not taken here: send the body plain");
+		(void)err_set(
+			&e, ERR_INPUT, "Content-Encoding is not taken here: send the body plain");
 		http_reply_error(c, &e, NULL, NULL);
 	}
 }

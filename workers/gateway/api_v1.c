@@ -165,8 +165,9 @@ api_route(struct gateway *g, struct http_conn *c)
 	uint64_t took_ns = 0;
 	struct err e = {0};
 
-	if (chat_body_read(&body, ROUTE_CHAT, CHAT_BODY_QUESTION, c->body == NULL ? "" : c->body->data,
-		    c->body == NULL ? 0 : c->body->len, &e) != ERR_OK) {
+	if (chat_body_read(&body, ROUTE_CHAT, CHAT_BODY_QUESTION,
+		    c->body == NULL ? "" : c->body->data, c->body == NULL ? 0 : c->body->len,
+		    &e) != ERR_OK) {
 		http_reply_error(c, &e, body.param, NULL);
 		return;
 	}

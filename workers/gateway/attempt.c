@@ -16,13 +16,13 @@
 #include "workers/gateway/gateway.h"
 
 enum {
-	GRACE_MS = 200,	     /* a backend reports its own deadline; this much later we do not wait */
+	GRACE_MS = 200, /* a backend reports its own deadline; this much later we do not wait */
 	BEAT_STALE_MS = 1500, /* silent for longer: a stopped worker */
-	BEAT_LOOK_MS = 500,  /* how often to look at the heartbeat during a long silent answer */
-	PARK_MS = 2500,	     /* wait this long for a worker that is coming back */
-	DEATHS_MAX = 2,	     /* a request that this many workers died under is not tried again */
+	BEAT_LOOK_MS = 500, /* how often to look at the heartbeat during a long silent answer */
+	PARK_MS = 2500, /* wait this long for a worker that is coming back */
+	DEATHS_MAX = 2, /* a request that this many workers died under is not tried again */
 	OVERSHOOT_MAX = 2 * BUS_EVENT_MAX + 64 * 1024, /* bytes beyond its credit: one event */
-	SUSPECT_MS = 200     /* tell the profiler of one deployment no more often */
+	SUSPECT_MS = 200 /* tell the profiler of one deployment no more often */
 };
 
 static const struct catalog_row *
@@ -34,8 +34,8 @@ attempt_row(const struct request *r)
 static bool
 attempt_beats(const struct request *r, unsigned slot)
 {
-	uint64_t beat_ns = atomic_load_explicit(&board_worker(r->g->board, slot)->heartbeat_ns,
-		memory_order_relaxed);
+	uint64_t beat_ns = atomic_load_explicit(
+		&board_worker(r->g->board, slot)->heartbeat_ns, memory_order_relaxed);
 
 	return beat_ns + clock_ms_to_ns(BEAT_STALE_MS) > clock_ns();
 }
@@ -58,7 +58,8 @@ attempt_suspect(struct request *r, enum err_code code)
 	m = (struct msg){.type = MSG_SUSPECT,
 		.head = {.request_id = ++g->next_attempt * REQUESTS_MAX,
 			.deadline_ns = now_ns + NS_PER_S},
-		.suspect = {.backend = msg_str(row->backend), .model = msg_str(row->upstream),
+		.suspect = {.backend = msg_str(row->backend),
+			.model = msg_str(row->upstream),
 			.code = (uint16_t)code}};
 	/* the counter of unsent messages tells where it fails; the next probe finds it anyway */
 	if (bus_send(g->w->bus, (unsigned)slot, info.generation, &m, NULL, NULL) == ERR_OK)
@@ -129,15 +130,15 @@ attempt_on_hop(void *arg)
 	if (http_conn_pending(r->conn) > 0)
 		r->last_ns = now_ns;
 	if (r->seq > 0 &&
-		r->last_ns + clock_ms_to_ns((uint64_t)attempt_row(r)->stall_ms + GRACE_MS) > now_ns) {
+		r->last_ns + clock_ms_to_ns((uint64_t)attempt_row(r)->stall_ms + GRACE_MS) >
+			now_ns) {
 		attempt_arm_stall(r);
 		return;
 	}
 	/* A whole answer comes at once, so its silence says nothing; the backend, as long as it
 	 * lives, keeps the deadlines towards its upstream. */
 	if (!r->stream && attempt_beats(r, (unsigned)r->slot)) {
-		loop_timer_set(r->g->w->loop, &r->hop_timer,
-			now_ns + clock_ms_to_ns(BEAT_LOOK_MS));
+		loop_timer_set(r->g->w->loop, &r->hop_timer, now_ns + clock_ms_to_ns(BEAT_LOOK_MS));
 		return;
 	}
 	attempt_broken(r, ERR_TIMEOUT, "no answer within its deadline");
@@ -399,8 +400,8 @@ attempt_count_usage(struct request *r, const struct msg_chat_end *end)
 {
 	r->prompt_tokens = end->prompt_tokens;
 	r->completion_tokens = end->completion_tokens;
-	r->cost_usd = route_cost_usd(&r->catalog->deployments[r->row], end->prompt_tokens,
-		end->completion_tokens);
+	r->cost_usd = route_cost_usd(
+		&r->catalog->deployments[r->row], end->prompt_tokens, end->completion_tokens);
 	gateway_count(r->g, COUNTER_REQ_PROMPT_TOKENS, end->prompt_tokens);
 	gateway_count(r->g, COUNTER_REQ_TOKENS, end->completion_tokens);
 	gateway_count(r->g, COUNTER_REQ_COST_NUSD, (int64_t)(r->cost_usd * 1e9));

@@ -71,8 +71,8 @@ auth_add_line(struct auth_keys *keys, const char *path, unsigned line, const cha
 		return err_set(e, ERR_CONFIG, "%s:%u: a key must have %d to %d bytes", path, line,
 			AUTH_KEY_MIN, AUTH_KEY_MAX);
 	if (keys->len == AUTH_KEYS_MAX)
-		return err_set(e, ERR_CONFIG, "%s:%u: more than %d keys", path, line,
-			AUTH_KEYS_MAX);
+		return err_set(
+			e, ERR_CONFIG, "%s:%u: more than %d keys", path, line, AUTH_KEYS_MAX);
 	keys->rows = reallocarray(keys->rows, keys->len + 1, sizeof(*keys->rows));
 	CHECK(keys->rows != NULL);
 	memset(&keys->rows[keys->len], 0, sizeof(*keys->rows));
@@ -81,7 +81,8 @@ auth_add_line(struct auth_keys *keys, const char *path, unsigned line, const cha
 	len -= key_len;
 	auth_skip_spaces(&p, &len);
 	if (len > 0 && *p != '#')
-		return err_set(e, ERR_CONFIG, "%s:%u: one key per line, without spaces", path, line);
+		return err_set(
+			e, ERR_CONFIG, "%s:%u: one key per line, without spaces", path, line);
 	return ERR_OK;
 }
 

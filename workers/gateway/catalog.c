@@ -79,8 +79,8 @@ catalog_worker_up(const struct catalog_make *m, struct catalog_row *row)
 	for (unsigned i = 0; !known && i < SLOTS_MAX; i++) {
 		board_slot(m->board, i, &info);
 		row->coming = info.role == ROLE_BACKEND && info.state == SLOT_BACKOFF &&
-			strcmp(info.name, row->backend) == 0 &&
-			clock_ns() - info.since_ns < clock_ms_to_ns(COMING_BACK_MS);
+			      strcmp(info.name, row->backend) == 0 &&
+			      clock_ns() - info.since_ns < clock_ms_to_ns(COMING_BACK_MS);
 		if (row->coming)
 			return true;
 	}
@@ -99,8 +99,8 @@ catalog_tri(enum tri said, uint32_t found)
 
 /* What the profiler knows of it. */
 static void
-catalog_fill_found(struct route_deployment *d, struct catalog_row *row,
-	const struct profile_info *p)
+catalog_fill_found(
+	struct route_deployment *d, struct catalog_row *row, const struct profile_info *p)
 {
 	if (p == NULL)
 		return;
@@ -262,10 +262,11 @@ catalog_refresh(struct catalog *k, const struct board *board)
 {
 	for (size_t i = 0; i < k->route.len; i++) {
 		int slot = k->rows[i].slot;
-		uint64_t n = slot < 0 ? 0
-				      : atomic_load_explicit(&board_worker(board, (unsigned)slot)
-								      ->counters[COUNTER_UP_IN_FLIGHT],
-						memory_order_relaxed);
+		uint64_t n =
+			slot < 0 ? 0
+				 : atomic_load_explicit(&board_worker(board, (unsigned)slot)
+								 ->counters[COUNTER_UP_IN_FLIGHT],
+					   memory_order_relaxed);
 
 		k->deployments[i].in_flight = (uint32_t)MIN(n, (uint64_t)UINT32_MAX);
 	}

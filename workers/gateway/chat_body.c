@@ -13,7 +13,7 @@
 enum {
 	BODY_TURNS = 4, /* as many as struct route_request has room for */
 	TURN_HEAD_MAX = 48 * 1024, /* of a longer turn, routing sees this much of its start */
-	TURN_TAIL_MAX = 16 * 1024  /* and this much of its end */
+	TURN_TAIL_MAX = 16 * 1024 /* and this much of its end */
 };
 
 /* While a body is read: the latest user turns, as values of the body. */
@@ -68,8 +68,8 @@ body_on_part(struct body_walk *w, struct json part)
 	struct json type = json_get(part, "type");
 
 	if (part.type != JSON_OBJECT || type.type != JSON_STRING)
-		return body_fault(w, "messages",
-			"a content part must be an object with a string \"type\"");
+		return body_fault(
+			w, "messages", "a content part must be an object with a string \"type\"");
 	if (json_equals(type, "image_url") || json_equals(type, "input_image") ||
 		json_equals(type, "image"))
 		w->out->route.vision = true;
@@ -368,8 +368,7 @@ body_decode_turns(struct body_walk *w)
 	r->turns_count = MIN(r->user_turns, BODY_TURNS);
 	for (size_t i = 0; i < r->turns_count; i++) {
 		at[i] = w->out->text.len;
-		body_decode_turn(&w->out->text,
-			w->turns[(r->user_turns - 1 - i) % BODY_TURNS]);
+		body_decode_turn(&w->out->text, w->turns[(r->user_turns - 1 - i) % BODY_TURNS]);
 		body_cut_turn(&w->out->text, at[i]);
 		r->turns_len[i] = w->out->text.len - at[i];
 		buf_add_char(&w->out->text, '\0');
@@ -390,7 +389,8 @@ chat_body_read(struct chat_body *out, enum route_endpoint endpoint, enum chat_bo
 	const char *body, size_t len, struct err *e)
 {
 	static const char *const prompts[] = {[ROUTE_CHAT] = "messages",
-		[ROUTE_COMPLETIONS] = "prompt", [ROUTE_EMBEDDINGS] = "input"};
+		[ROUTE_COMPLETIONS] = "prompt",
+		[ROUTE_EMBEDDINGS] = "input"};
 	struct body_walk w = {.out = out, .form = form, .e = e};
 	struct json root;
 

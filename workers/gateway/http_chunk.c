@@ -10,7 +10,7 @@
 enum { CHUNK_DIGITS_MAX = 15, CHUNK_EXTENSION_MAX = 256, CHUNK_TRAILERS_MAX = 8192 };
 
 enum chunk_state {
-	CHUNK_SIZE,	 /* hex digits */
+	CHUNK_SIZE, /* hex digits */
 	CHUNK_EXTENSION, /* ";..." up to CR */
 	CHUNK_SIZE_LF,
 	CHUNK_DATA,

@@ -18,9 +18,9 @@
 #include "workers/gateway/gateway.h"
 
 enum {
-	READ_BYTES = 16 * 1024 - 1,   /* a head and a usual body in one read */
+	READ_BYTES = 16 * 1024 - 1, /* a head and a usual body in one read */
 	READ_BODY_BYTES = 256 * 1024, /* most of a large body in one read */
-	KEEP_BYTES = 64 * 1024,	      /* a buffer larger than this is not kept for the next request */
+	KEEP_BYTES = 64 * 1024, /* a buffer larger than this is not kept for the next request */
 	LINGER_MS = 2000,
 	RATE_GRACE_MS = 5000, /* a body may start slowly */
 	RATE_TICK_MS = 1000
@@ -39,8 +39,8 @@ conn_count(struct http_conn *c, enum counter which, int64_t n)
 static void
 conn_timer(struct http_conn *c, uint64_t after_ms)
 {
-	loop_timer_set(c->server->loop, &c->timer,
-		loop_now(c->server->loop) + clock_ms_to_ns(after_ms));
+	loop_timer_set(
+		c->server->loop, &c->timer, loop_now(c->server->loop) + clock_ms_to_ns(after_ms));
 }
 
 static void
@@ -236,7 +236,8 @@ conn_step_head(struct http_conn *c)
 		return false;
 	}
 	if (c->scan.at > limits->header_bytes) {
-		(void)err_set(&e, ERR_HEADERS, "request head is larger than limits.header_bytes (%llu)",
+		(void)err_set(&e, ERR_HEADERS,
+			"request head is larger than limits.header_bytes (%llu)",
 			(unsigned long long)limits->header_bytes);
 		http_conn_refuse(c, &e);
 		return false;
@@ -382,9 +383,9 @@ conn_send(struct http_conn *c)
 		iov[m.msg_iovlen++] =
 			(struct iovec){c->out.data + c->out_at, c->out.len - c->out_at};
 	if (c->out_body != NULL)
-		iov[m.msg_iovlen++] = (struct iovec){
-			(char *)(uintptr_t)c->out_body->data + c->out_body_at,
-			c->out_body->len - c->out_body_at};
+		iov[m.msg_iovlen++] =
+			(struct iovec){(char *)(uintptr_t)c->out_body->data + c->out_body_at,
+				c->out_body->len - c->out_body_at};
 	n = sendmsg(c->fd.fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
 	if (n < 0 && errno != EAGAIN && errno != EINTR) {
 		conn_gone(c);

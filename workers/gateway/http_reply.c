@@ -136,8 +136,8 @@ http_reply_bytes(struct http_conn *c, unsigned status, const char *type, const s
 }
 
 void
-http_reply_error(struct http_conn *c, const struct err *e, const char *param,
-	const struct buf *headers)
+http_reply_error(
+	struct http_conn *c, const struct err *e, const char *param, const struct buf *headers)
 {
 	AUTO(buf_fini) struct buf body = BUF_INIT;
 	AUTO(buf_fini) struct buf lines = BUF_INIT;

@@ -219,11 +219,11 @@ head_target(struct head_parse *h)
 		return "request target is no path";
 	out->path = (struct http_str){"/", 1};
 	if ((u.field_set & (1 << UF_PATH)) != 0)
-		out->path = (struct http_str){h->url.p + u.field_data[UF_PATH].off,
-			u.field_data[UF_PATH].len};
+		out->path = (struct http_str){
+			h->url.p + u.field_data[UF_PATH].off, u.field_data[UF_PATH].len};
 	if ((u.field_set & (1 << UF_QUERY)) != 0)
-		out->query = (struct http_str){h->url.p + u.field_data[UF_QUERY].off,
-			u.field_data[UF_QUERY].len};
+		out->query = (struct http_str){
+			h->url.p + u.field_data[UF_QUERY].off, u.field_data[UF_QUERY].len};
 	if (*out->path.p != '/')
 		return "request target is no path";
 	return NULL;

@@ -101,8 +101,8 @@ server_pause(struct http_server *s)
 	log_warn("accept_failed", "pause_ms=%d error=\"%s\"", ACCEPT_PAUSE_MS, strerror(errno));
 	for (size_t i = 0; i < s->listeners_len; i++)
 		loop_remove(s->loop, &s->listeners[i].fd);
-	loop_timer_set(s->loop, &s->accept_timer,
-		loop_now(s->loop) + clock_ms_to_ns(ACCEPT_PAUSE_MS));
+	loop_timer_set(
+		s->loop, &s->accept_timer, loop_now(s->loop) + clock_ms_to_ns(ACCEPT_PAUSE_MS));
 }
 
 static void
@@ -153,7 +153,9 @@ http_server_listen(struct http_server *s, const int *fds, size_t len, struct err
 			return err_set(e, ERR_SYS, "listening socket %zu: %s", i, strerror(errno));
 		l->server = s;
 		l->is_unix = at.ss_family == AF_UNIX;
-		l->fd = (struct loop_fd){.fn = server_accept, .arg = l, .fd = fds[i],
+		l->fd = (struct loop_fd){.fn = server_accept,
+			.arg = l,
+			.fd = fds[i],
 			.events = EPOLLIN | EPOLLEXCLUSIVE};
 		if (loop_add(s->loop, &l->fd, e) != ERR_OK)
 			return e->code;

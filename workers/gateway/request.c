@@ -24,8 +24,8 @@ request_on_deadline(void *arg)
 
 	attempt_cancel(r, "deadline");
 	if (r->err.code != ERR_OK)
-		(void)err_set(&e, ERR_DEADLINE, "no answer within the request's deadline; last: %.300s",
-			r->err.text);
+		(void)err_set(&e, ERR_DEADLINE,
+			"no answer within the request's deadline; last: %.300s", r->err.text);
 	else
 		(void)err_set(&e, ERR_DEADLINE, "no answer within the request's deadline");
 	bytes_unref(&r->err_body);
@@ -47,8 +47,8 @@ request_take(struct gateway *g)
 		CHECK(r != NULL);
 		r->index = g->requests_len;
 		g->requests = reallocarray(g->requests, g->requests_len + 1, sizeof(*g->requests));
-		g->free_indexes = reallocarray(g->free_indexes, g->requests_len + 1,
-			sizeof(*g->free_indexes));
+		g->free_indexes = reallocarray(
+			g->free_indexes, g->requests_len + 1, sizeof(*g->free_indexes));
 		CHECK(g->requests != NULL && g->free_indexes != NULL);
 		g->requests[g->requests_len++] = r;
 	}
@@ -164,14 +164,15 @@ request_log(const struct request *r, unsigned status)
 	bool tried = r->catalog != NULL && r->candidates_len > 0;
 
 	log_debug("request_done",
-		"id=%s client_id=%s status=%u route=%s model=%s backend=%s attempts=%u decide_us=%llu "
+		"id=%s client_id=%s status=%u route=%s model=%s backend=%s attempts=%u "
+		"decide_us=%llu "
 		"first_us=%llu total_us=%llu tokens=%u reason=\"%s\"",
 		r->id, r->client_id[0] == '\0' ? "-" : r->client_id, status,
-		r->route[0] == '\0' ? "-" : r->route,
-		tried ? r->catalog->rows[r->row].model : "-",
+		r->route[0] == '\0' ? "-" : r->route, tried ? r->catalog->rows[r->row].model : "-",
 		tried ? r->catalog->rows[r->row].backend : "-", r->attempts,
 		(unsigned long long)(r->decided_ns / NS_PER_US),
-		(unsigned long long)(r->first_ns == 0 ? 0 : (r->first_ns - r->started_ns) / NS_PER_US),
+		(unsigned long long)(r->first_ns == 0 ? 0
+						      : (r->first_ns - r->started_ns) / NS_PER_US),
 		(unsigned long long)((now_ns - r->started_ns) / NS_PER_US), r->completion_tokens,
 		r->reason);
 }
@@ -239,8 +240,8 @@ request_put_error(struct buf *out, struct json error, const struct err *e)
 
 /* The upstream's own words are passed on where they are about what the client sent. */
 static bool
-request_reply_upstream(struct request *r, const struct err *e, struct buf *headers,
-	unsigned *status)
+request_reply_upstream(
+	struct request *r, const struct err *e, struct buf *headers, unsigned *status)
 {
 	AUTO(buf_fini) struct buf body = BUF_INIT;
 	struct json root, error;

@@ -83,7 +83,8 @@ status_breaker(const struct board *board, const char *backend, double *latency_m
 		rows++;
 		down += p.health == HEALTH_DOWN;
 		if (p.health == HEALTH_DOWN && s->why[0] == '\0')
-			(void)snprintf(s->why, sizeof(s->why), "%.*s", (int)sizeof(p.why) - 1, p.why);
+			(void)snprintf(
+				s->why, sizeof(s->why), "%.*s", (int)sizeof(p.why) - 1, p.why);
 		if (p.latency_ms > 0) {
 			*latency_ms += (double)p.latency_ms;
 			measured++;
