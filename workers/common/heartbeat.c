@@ -3,6 +3,7 @@
  * heartbeat.c - signs of life of a worker on its row of the board
  */
 #include <fcntl.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +12,7 @@
 #include "lib/base/clock.h"
 #include "workers/common/heartbeat.h"
 
-enum { BEAT_MS = 200, BEATS_PER_MEASURE = 10 };
+enum { BEAT_MS = 200, BEATS_PER_MEASURE = 10, TRIM_STEP_KB = 256 };
 
 static void
 heartbeat_store(_Atomic uint64_t *to, uint64_t v)
@@ -19,22 +20,34 @@ heartbeat_store(_Atomic uint64_t *to, uint64_t v)
 	atomic_store_explicit(to, v, memory_order_relaxed);
 }
 
-/* Second number of /proc/self/statm: resident pages. */
-static void
-heartbeat_measure_rss(const struct heartbeat *h)
+/* Second number of /proc/self/statm: resident pages. 0: can't be read. */
+static uint64_t
+heartbeat_rss_kb(const struct heartbeat *h)
 {
 	char text[128];
 	ssize_t n = pread(h->statm_fd, text, sizeof(text) - 1, 0);
 	const char *space;
 
 	if (n <= 0)
-		return;
+		return 0;
 	text[n] = '\0';
 	space = strchr(text, ' ');
-	if (space == NULL)
-		return;
-	heartbeat_store(&board_own_row(h->board)->rss_kb,
-		strtoull(space + 1, NULL, 10) * (uint64_t)h->page_kb);
+	return space == NULL ? 0 : strtoull(space + 1, NULL, 10) * (uint64_t)h->page_kb;
+}
+
+/* The highest load so far must not decide for months how much memory this process holds: when it
+ * has grown, what is free within the heap goes back to the kernel. */
+static void
+heartbeat_measure_rss(struct heartbeat *h)
+{
+	uint64_t rss_kb = heartbeat_rss_kb(h);
+
+	if (rss_kb > h->trimmed_kb + TRIM_STEP_KB) {
+		(void)malloc_trim(0);
+		rss_kb = heartbeat_rss_kb(h);
+		h->trimmed_kb = rss_kb;
+	}
+	heartbeat_store(&board_own_row(h->board)->rss_kb, rss_kb);
 }
 
 /* The line "Pss:   123 kB" of /proc/self/smaps_rollup. */

@@ -21,6 +21,7 @@ struct heartbeat {
 	int statm_fd; /* opened before the sandbox closes the file system */
 	int smaps_fd;
 	long page_kb;
+	uint64_t trimmed_kb; /* resident after the last trim */
 };
 
 /* Open what is read later, set the gauges of an earlier life to 0 and beat once. */

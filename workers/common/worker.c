@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <libgen.h>
+#include <malloc.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -382,6 +383,8 @@ worker_main(int argc, char **argv, const struct worker_role *role)
 
 	CHECK(l != NULL);
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	/* What one thread allocates another frees here; an arena for each would only keep more. */
+	(void)mallopt(M_ARENA_MAX, 1);
 	l->role = role;
 	l->w.role = role->role;
 	if (life_start(l, argc, argv, &e) == ERR_OK) {
