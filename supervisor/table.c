@@ -138,12 +138,13 @@ static struct seat *
 table_find_empty(struct supervisor *s)
 {
 	for (unsigned i = 0; i < SLOTS_MAX; i++)
-		if (s->seats[i].state == CHILD_EMPTY)
+		if (s->seats[i].state == CHILD_EMPTY && !s->seats[i].wanted)
 			return &s->seats[i];
 	return NULL;
 }
 
-static void
+/* Give it a seat; NULL: there is none. */
+static struct seat *
 table_place(struct supervisor *s, const struct table_want *want)
 {
 	struct seat *seat = table_find_empty(s);
@@ -153,11 +154,11 @@ table_place(struct supervisor *s, const struct table_want *want)
 			"role=%s name=%s text=\"no slot is free; tried again when one is\"",
 			table_role(want->role)->name, want->name);
 		s->unplaced = true;
-		return;
+		return NULL;
 	}
 	seat_assign(seat, want->role, want->name, want->index, want->hash);
 	seat->files = want->files;
-	seat_event(s, seat, CHILD_EVENT_START);
+	return seat;
 }
 
 /* Does a successor of this seat stand ready to come but does not serve yet? */
@@ -192,6 +193,7 @@ void
 table_reconcile(struct supervisor *s)
 {
 	struct table_wants wants = {.len = 0};
+	struct seat *placed[SLOTS_MAX] = {NULL};
 	bool kept[SLOTS_MAX] = {false};
 
 	for (enum role role = ROLE_NONE + 1; role < ROLES; role++)
@@ -208,7 +210,11 @@ table_reconcile(struct supervisor *s)
 	}
 	for (size_t i = 0; i < wants.len; i++)
 		if (!kept[i])
-			table_place(s, &wants.rows[i]);
+			placed[i] = table_place(s, &wants.rows[i]);
+	/* Those that stop last start first: a gateway that serves finds every backend on the board. */
+	for (size_t i = wants.len; i-- > 0;)
+		if (placed[i] != NULL)
+			seat_event(s, placed[i], CHILD_EVENT_START);
 	table_retire_replaced(s);
 }
 

@@ -294,6 +294,20 @@ Test(supervisor, starts_all_and_stops_them_in_order_leaving_nothing)
 	}
 }
 
+/* A gateway that served before the last backend was started refused requests for it with 503. */
+Test(supervisor, backends_are_started_before_the_gateways_that_ask_them)
+{
+	const char *backend, *gateway;
+
+	start_daemon(-1);
+	wait_all_ready();
+	stop_daemon();
+	backend = strstr(buf_str(&seen), "worker_started role=backend");
+	gateway = strstr(buf_str(&seen), "worker_started role=gateway");
+	cr_assert(backend && gateway && backend < gateway);
+	cr_assert_null(strstr(gateway, "worker_started role=backend"));
+}
+
 Test(supervisor, a_worker_has_exactly_its_declared_descriptors)
 {
 	long gateway, backend;
