@@ -9,6 +9,7 @@ from harness.http import error_of
 from harness.paths import SLOW
 from harness.ports import free_port
 from harness.upstream import answer, chunk, fail
+from harness.wait import until
 
 
 @pytest.fixture
@@ -224,3 +225,17 @@ def test_retry_after_comes_back(single):
     r = d.chat("m")
     assert r.status_code == 429 and r.headers["retry-after"] == "11"
     assert error_of(r.content)["type"] == "rate_limit_error"
+
+
+def test_a_backend_out_after_failures_is_probed_back_in(daemon, upstream):
+    """It was left alone until its next planned probe, here a minute away."""
+    failing = [True]
+
+    def script(x):
+        return fail(500)(x) if failing[0] else answer()(x)
+    u = upstream(chat=script)
+    d = daemon({"backends": [openai("up", u.url, probe_ms=60000)], "models": [model("m", "up")]})
+    d.allow("down|failed")
+    until("it is out", lambda: d.chat("m").status_code == 503)
+    failing[0] = False
+    until("it is back", lambda: d.chat("m").status_code == 200)

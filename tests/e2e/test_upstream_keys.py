@@ -26,7 +26,8 @@ def start(daemon, upstream, tmp_path):
 
 
 def last_key(d, u):
-    assert d.chat("m").status_code == 200
+    r = d.chat("m")
+    assert r.status_code == 200, f"{r.text}\n{d.log()[-3000:]}"
     return key_of(u.chats()[-1])
 
 

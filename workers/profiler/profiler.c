@@ -172,7 +172,7 @@ profiler_look_at_probes(struct profiler *p)
 
 static void
 profiler_look_at_stats(
-	struct profiler *p, const struct probe *probe, enum rows_look look, uint64_t elapsed_ns)
+	struct profiler *p, struct probe *probe, enum rows_look look, uint64_t elapsed_ns)
 {
 	const struct worker_row *worker = board_worker(p->w->board, (unsigned)probe->slot);
 	const struct row *row;
@@ -185,12 +185,15 @@ profiler_look_at_stats(
 			&p->rows, probe->backend, probe->slot, &worker->stats[i], look, elapsed_ns);
 		if (row == NULL)
 			continue;
-		if (row->info.health == HEALTH_DOWN)
-			log_warn("deployment_down", "backend=%s model=%s why=\"%s\"",
-				row->info.backend, row->info.model, row->info.why);
-		else
+		if (row->info.health != HEALTH_DOWN) {
 			log_info("deployment_up", "backend=%s model=%s", row->info.backend,
 				row->info.model);
+			continue;
+		}
+		log_warn("deployment_down", "backend=%s model=%s why=\"%s\"", row->info.backend,
+			row->info.model, row->info.why);
+		/* Nobody is sent there now, so no call can show that it is well again. */
+		probe_suspect(probe, clock_ns());
 	}
 }
 
