@@ -124,9 +124,10 @@ def test_a_body_of_the_limit_goes_through_and_one_byte_more_does_not(served):
 
 def test_a_connection_to_the_upstream_is_used_again(served):
     d, u = served()
-    for _ in range(5):
+    for _ in range(8):
         assert d.chat("alias").status_code == 200
-    assert len({r.connection for r in u.chats()}) == 1
+    # A probe may hold the first connection just when a chat comes: one more, but not one each.
+    assert len({r.connection for r in u.chats()}) <= 2
 
 
 def test_upstream_error_text_and_type_come_back(served):
