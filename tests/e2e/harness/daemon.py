@@ -124,9 +124,18 @@ class Daemon:
         except httpx.HTTPError:
             return False
 
+    def starting(self):
+        """Pids of the workers that are neither ready nor ended yet."""
+        log = self.log()
+        return (set(re.findall(r" worker_started .*\bpid=(\d+)", log)) -
+                set(re.findall(r" worker_(?:ready|died|ended) .*\bpid=(\d+)", log)))
+
     def wait_ready(self, seconds=15):
+        """It serves, and the first life of every worker has come to something: a daemon that
+        answers /ready may have other backends on their way still."""
         try:
             until("GET /ready answers 200", self.is_ready, seconds)
+            until("every worker is up or has failed", lambda: not self.starting(), seconds)
         except AssertionError as e:
             raise AssertionError(f"{e}\n{self.log()[-4000:]}") from None
 
