@@ -15,13 +15,14 @@ ALLOWED = {
     "shm": ["lib/base"],
     "lib/encoder": ["lib/base", "shm"],
     "lib/routing": ["lib/base", "config"],
+    "lib/lab": ["lib/base", "lib/routing", "lib/encoder"],
     "schemas": ["lib/base"],
     "workers": [],
     "workers/common": ["lib/base", "config", "shm", "schemas", "lib/routing", "workers/role.h",
                        "workers/worker_list.h"],
     "supervisor": ["lib/base", "config", "shm", "workers/role.h", "workers/worker_list.h"],
-    "cli": ["lib/base", "config", "shm", "lib/routing", "lib/encoder", "schemas", "workers/role.h",
-            "workers/worker_list.h"],
+    "cli": ["lib/base", "config", "shm", "lib/routing", "lib/encoder", "lib/lab", "schemas",
+            "workers/role.h", "workers/worker_list.h"],
 }
 WORKER = ["lib/base", "config", "shm", "schemas", "lib/routing", "lib/encoder", "workers/common",
           "workers/role.h", "workers/worker_list.h"]
