@@ -103,9 +103,9 @@ def test_cancel_resets_the_stream_and_keeps_the_connection(h2):
     def script(x):
         if x.request.json().get("user") != "hang":
             return answer()(x)
+        hanging.append(x)
         x.begin_stream()
         x.event(chunk({"role": "assistant", "content": "one "}))
-        hanging.append(x)
         return x.hang()
     d, u, n = h2(script)
     assert d.chat("m").status_code == 200
