@@ -15,13 +15,6 @@
 static const char tier_prefix[] = "router-";
 static const char tier_route[] = "auto"; /* whose models the form chooses from, where it exists */
 
-static const char *const scorer_names[SCORERS] = {
-	[SCORER_HEURISTIC] = "heuristic",
-	[SCORER_RANDOM] = "random",
-	[SCORER_WEAK] = "weak",
-	[SCORER_STRONG] = "strong",
-};
-
 enum { SHOWN_MAX = 64, NEAR_MAX = 3 };
 
 /* A name out of a request, cut and made harmless for one line of ASCII text. */
@@ -86,22 +79,36 @@ names_deployment(struct named *out, const char *asked, const struct route_catalo
 	return false;
 }
 
-static enum err_code
-names_scorer(enum scorer *out, const char *name, size_t len, struct err *e)
+/* The scorers that the form may name: those that need no file. */
+static void
+names_scorers(struct buf *out)
 {
-	char shown[SHOWN_MAX], copy[SHOWN_MAX];
-	unsigned s;
+	unsigned i;
 
-	for (s = 0; s < SCORERS; s++) {
-		if (strlen(scorer_names[s]) == len && memcmp(scorer_names[s], name, len) == 0) {
-			*out = (enum scorer)s;
-			return ERR_OK;
-		}
+	for (i = 0; i < SCORERS; i++) {
+		if (scorer_kind((enum scorer_id)i) != SCORER_KIND_FIXED)
+			continue;
+		if (out->len > 0)
+			buf_add_str(out, ", ");
+		buf_add_str(out, scorer_name((enum scorer_id)i));
+	}
+}
+
+static enum err_code
+names_scorer(enum scorer_id *out, const char *name, size_t len, struct err *e)
+{
+	enum scorer_id id = scorer_find(name, len);
+	AUTO(buf_fini) struct buf known = BUF_INIT;
+	char shown[SHOWN_MAX], copy[SHOWN_MAX];
+
+	if (id != SCORERS && scorer_kind(id) == SCORER_KIND_FIXED) {
+		*out = id;
+		return ERR_OK;
 	}
 	(void)snprintf(copy, sizeof(copy), "%.*s", (int)MIN(len, SHOWN_MAX - 1), name);
-	return err_set(e, ERR_MODEL,
-		"no scorer named '%s'; there are: heuristic, random, weak, strong",
-		names_shown(shown, copy));
+	names_scorers(&known);
+	return err_set(e, ERR_MODEL, "no scorer named '%s'; there are: %s",
+		names_shown(shown, copy), buf_str(&known));
 }
 
 /* router-<scorer>-<threshold> */

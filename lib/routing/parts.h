@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "lib/routing/route.h"
+#include "lib/routing/scorer.h"
 
 /* words.c: a text as case-folded words */
 
@@ -49,8 +50,6 @@ const struct config_rule *rules_match(
 
 /* names.c: what does the request ask for */
 
-enum scorer { SCORER_HEURISTIC, SCORER_RANDOM, SCORER_WEAK, SCORER_STRONG, SCORERS };
-
 struct named {
 	const struct config_route *route; /* NULL: a model or deployment was named */
 	const char *backend; /* NULL: any; else a view of backend_len bytes */
@@ -58,7 +57,7 @@ struct named {
 	const char
 		*model; /* client's or, with a backend, also upstream's name; NULL: the route's */
 	bool tier; /* router-<scorer>-<threshold>: weak or strong, nothing between */
-	enum scorer scorer;
+	enum scorer_id scorer;
 	double threshold; /* where tier */
 };
 

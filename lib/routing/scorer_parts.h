@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * scorer_parts.h - what one scorer is made of, and the file that trained ones are read from;
+ * for lib/routing/scorer*.c and their trainers in lib/lab
+ *
+ * A file is a head, a table of sections and the sections, all little-endian:
+ *   head      "shuntscr", version, sections, whole length, checksum of all behind the head, name
+ *   table     per section: tag (8 bytes, NUL-padded), offset, length
+ *   sections  each at a multiple of 64 bytes
+ * "models" (names, each NUL-terminated), "error" and "mean" (one float per model) and "text" (how
+ * it was made, lines "key: value") are in every file; the others are the scorer's own.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/base/buf.h"
+#include "lib/base/err.h"
+#include "lib/routing/scorer.h"
+
+enum {
+	SCORER_VERSION = 1,
+	SCORER_SECTIONS_MAX = 64,
+	SCORER_MODELS_MAX = 256,
+	SCORER_ALIGN = 64,
+	SCORER_NAME_MAX = 16
+};
+
+/* scorer_file.c */
+
+struct scorer_file {
+	const char *what; /* valid while it is opened only */
+	const char *data;
+	size_t len;
+	uint32_t sections;
+	char scorer[SCORER_NAME_MAX + 1];
+};
+
+MUST enum err_code scorer_file_open(
+	struct scorer_file *out, const char *what, const void *data, size_t len, struct err *e);
+/* The bytes of a section, which must hold exactly count items of size bytes each. */
+MUST enum err_code scorer_file_array(const void **out, const struct scorer_file *f, const char *tag,
+	size_t count, size_t size, struct err *e);
+/* A section of any length; false where there is none. */
+bool scorer_file_section(
+	const void **out, size_t *len, const struct scorer_file *f, const char *tag);
+
+/* Writing: begin, the sections in any order, end. The buffer holds nothing but the file. */
+struct scorer_section {
+	const char *tag;
+	const void *data;
+	size_t len;
+};
+void scorer_file_write(
+	struct buf *out, const char *scorer, const struct scorer_section *sections, size_t len);
+
+/* scorer.c */
+
+struct scorer_ops {
+	size_t bytes; /* of the struct that begins with struct scorer */
+	/* Fill the rest of *s from the file (NULL for fixed scorers). */
+	enum err_code (*open)(struct scorer *s, const struct scorer_file *f, struct err *e);
+	void (*close)(struct scorer *s); /* NULL: nothing to free; survives a failed open */
+	size_t (*scratch_bytes)(const struct scorer *s);
+	/* quality and cost of every model; error is filled from the file before */
+	void (*guess)(const struct scorer *s, struct scorer_guess *out,
+		const struct scorer_input *in, void *scratch);
+	/* fixed scorers only */
+	double (*want)(const struct scorer *s, const struct scorer_input *in);
+};
+
+#define SCORER(symbol, name, kind, help) extern const struct scorer_ops scorer_##name##_ops;
+#include "lib/routing/scorer_list.h"
+#undef SCORER
+
+struct scorer {
+	const struct scorer_ops *ops;
+	enum scorer_id id;
+	size_t models;
+	const char **names;
+	const float *error; /* per model */
+	const float *mean;  /* per model: what it scored on the training rows */
+};
