@@ -31,7 +31,7 @@ struct check {
 	const struct config *config;
 	const struct tree *tree; /* for line numbers */
 	struct config_faults *faults;
-	struct names models, routes;
+	struct names models, routes, encoders;
 };
 
 static void check_fault(struct check *k, const char *path, const char *fmt, ...) PRINTF(3, 4);
@@ -65,6 +65,13 @@ names_of_routes(struct names *n, const struct config *c)
 {
 	for (size_t i = 0; i < c->routes_len; i++)
 		names_add(n, c->routes[i].name);
+}
+
+static void
+names_of_encoders(struct names *n, const struct config *c)
+{
+	for (size_t i = 0; i < c->encoders_len; i++)
+		names_add(n, c->encoders[i].name);
 }
 
 /* Models that the file declares or that a simulated backend is sure to list. */
@@ -175,6 +182,26 @@ has_sim_settings(const struct config_backend *b)
 		  config_section_hash(SECTION_SIM, &plain, 0);
 	config_section_fini(SECTION_SIM, &plain);
 	return differs;
+}
+
+static void
+check_encoder(struct check *k, size_t at)
+{
+	const struct config_encoder *n = &k->config->encoders[at];
+	struct path path;
+
+	(void)path_of(&path, "encoders[%zu].name", at);
+	for (size_t i = 0; i < at; i++)
+		if (same(n->name, k->config->encoders[i].name))
+			check_fault(k, path.text,
+				"duplicate name `%s`, already used by encoders[%zu]", n->name, i);
+	if (n->name != NULL && strlen(n->name) > CONFIG_ENCODER_NAME_MAX)
+		check_fault(
+			k, path.text, "is longer than %d bytes", (int)CONFIG_ENCODER_NAME_MAX);
+	(void)path_of(&path, "encoders[%zu].isa", at);
+	if (n->isa == CONFIG_ISA_BLAS && n->dtype != CONFIG_DTYPE_AUTO &&
+		n->dtype != CONFIG_DTYPE_F32)
+		check_fault(k, path.text, "blas has f32 only");
 }
 
 static void
@@ -371,7 +398,10 @@ config_check(const struct config *c, const struct tree *t, struct config_faults 
 
 	names_of_models(&k.models, c);
 	names_of_routes(&k.routes, c);
+	names_of_encoders(&k.encoders, c);
 	check_top(&k);
+	for (size_t i = 0; i < c->encoders_len; i++)
+		check_encoder(&k, i);
 	for (size_t i = 0; i < c->backends_len; i++)
 		check_backend(&k, i);
 	for (size_t i = 0; i < c->models_len; i++)

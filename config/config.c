@@ -123,6 +123,15 @@ config_backend(const struct config *c, const char *name)
 	return NULL;
 }
 
+const struct config_encoder *
+config_encoder(const struct config *c, const char *name)
+{
+	for (size_t i = 0; i < c->encoders_len; i++)
+		if (strcmp(c->encoders[i].name, name) == 0)
+			return &c->encoders[i];
+	return NULL;
+}
+
 const struct config_model *
 config_model(const struct config *c, const char *name)
 {
@@ -157,4 +166,19 @@ config_hash_backend(const struct config_backend *b)
 	uint64_t hash = config_section_hash(SECTION_BACKEND, b, HASH_START);
 
 	return config_hash_bytes(hash, &b->discover, sizeof(b->discover));
+}
+
+uint64_t
+config_hash_encoder(const struct config_encoder *e)
+{
+	return config_section_hash(SECTION_ENCODER, e, HASH_START);
+}
+
+uint64_t
+config_hash_weights(const struct config_encoder *e)
+{
+	uint64_t hash = config_hash_bytes(HASH_START, e->folder, strlen(e->folder));
+
+	hash = config_hash_bytes(hash, &e->dtype, sizeof(e->dtype));
+	return config_hash_bytes(hash, &e->isa, sizeof(e->isa));
 }

@@ -90,6 +90,39 @@ struct config_backend {
 	unsigned line;
 };
 
+/* Number formats and instruction sets of encoders, as lib/encoder/encoder.h names them. */
+#define CONFIG_DTYPE_LIST(X) X(AUTO, auto) X(F32, f32) X(BF16, bf16) X(I8, i8)
+#define CONFIG_ISA_LIST(X) X(AUTO, auto) X(BLAS, blas) X(AVX2, avx2) X(AVX512, avx512) X(AMX, amx)
+
+enum config_dtype {
+#define X(symbol, name) CONFIG_DTYPE_##symbol,
+	CONFIG_DTYPE_LIST(X)
+#undef X
+};
+
+enum config_isa {
+#define X(symbol, name) CONFIG_ISA_##symbol,
+	CONFIG_ISA_LIST(X)
+#undef X
+};
+
+/* Its processes are called NAME-0, NAME-1, ...: names of slots, so a little shorter than those. */
+enum { CONFIG_ENCODER_NAME_MAX = 56 };
+
+struct config_encoder {
+	char *name;
+	char *folder;
+	enum config_dtype dtype;
+	enum config_isa isa;
+	uint32_t processes, threads;
+	uint32_t batch, batch_tokens; /* of one pass */
+	uint32_t queue;		      /* requests waiting in one process */
+	bool preload;
+	uint32_t idle_ms; /* 0: weights stay */
+	uint32_t load_ms;
+	unsigned line;
+};
+
 struct config_deployment {
 	char *backend;	/* name; checked to exist */
 	char *model;	/* upstream name */
@@ -177,6 +210,8 @@ struct config {
 	struct config_auth auth;
 	struct config_backend *backends;
 	size_t backends_len;
+	struct config_encoder *encoders;
+	size_t encoders_len;
 	struct config_model *models;
 	size_t models_len;
 	struct config_route *routes;
@@ -218,6 +253,7 @@ MUST enum err_code config_load(struct config **out, struct buf *text_out, const 
 void config_free(struct config **c_p);
 
 const struct config_backend *config_backend(const struct config *c, const char *name);
+const struct config_encoder *config_encoder(const struct config *c, const char *name);
 const struct config_model *config_model(const struct config *c, const char *name);
 const struct config_route *config_route(const struct config *c, const char *name);
 
@@ -228,6 +264,9 @@ const struct config_route *config_route(const struct config *c, const char *name
  */
 uint64_t config_hash_gateway(const struct config *c);
 uint64_t config_hash_backend(const struct config_backend *b);
+uint64_t config_hash_encoder(const struct config_encoder *e);
+/* Encoders with the same one can use the same weights: folder, dtype and isa. */
+uint64_t config_hash_weights(const struct config_encoder *e);
 
 /* The reference of all keys, from key_list.h: Markdown for docs/config.md, roff for the man page. */
 enum config_doc { CONFIG_DOC_MARKDOWN, CONFIG_DOC_ROFF };

@@ -112,6 +112,8 @@ config_imply_values(struct config *c, const char *path)
 		imply_paths_in(SECTION_BACKEND, &c->backends[i], path);
 		imply_backend(&c->backends[i]);
 	}
+	for (size_t i = 0; i < c->encoders_len; i++)
+		imply_paths_in(SECTION_ENCODER, &c->encoders[i], path);
 	for (size_t i = 0; i < c->models_len; i++)
 		for (size_t j = 0; j < c->models[i].deployments_len; j++)
 			if (c->models[i].deployments[j].model == NULL && c->models[i].name != NULL)

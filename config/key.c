@@ -74,6 +74,20 @@ static const struct config_choice strategy_choices[] = {
 		{NULL},
 };
 
+static const struct config_choice dtype_choices[] = {
+#define X(symbol, name) {#name, CONFIG_DTYPE_##symbol, ""},
+	CONFIG_DTYPE_LIST(X)
+#undef X
+		{NULL},
+};
+
+static const struct config_choice isa_choices[] = {
+#define X(symbol, name) {#name, CONFIG_ISA_##symbol, ""},
+	CONFIG_ISA_LIST(X)
+#undef X
+		{NULL},
+};
+
 static const struct config_choice level_choices[] = {
 	{"error", LOG_ERROR, ""},
 	{"warn", LOG_WARN, ""},
@@ -93,6 +107,8 @@ static const struct config_choice *const type_choices[CONFIG_TYPES] = {
 	[CONFIG_TYPE_TRI] = tri_choices,
 	[CONFIG_TYPE_KIND] = kind_choices,
 	[CONFIG_TYPE_STRATEGY] = strategy_choices,
+	[CONFIG_TYPE_DTYPE] = dtype_choices,
+	[CONFIG_TYPE_ISA] = isa_choices,
 	[CONFIG_TYPE_LOG_LEVEL] = level_choices,
 	[CONFIG_TYPE_LOG_FORMAT] = format_choices,
 };

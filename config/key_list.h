@@ -60,6 +60,9 @@ CONFIG_KEY(TOP, pin_cpus, FLAG, pin_cpus, "no", 0, 0, "",
 	"keep the workers of one request path on one core")
 CONFIG_LIST(TOP, backends, ROWS, backends, BACKEND, NOT_SAID, 64,
 	"the upstreams; one worker process each")
+CONFIG_LIST(TOP, encoders, ROWS, encoders, ENCODER, NOT_SAID, 16,
+	"encoder models that shunt runs itself, to score prompts and to make embeddings; one or "
+	"more worker processes each")
 CONFIG_LIST(TOP, models, ROWS, models, MODEL, NOT_SAID, 256,
 	"names for what backends serve, with prices and abilities; without it, what backends list")
 CONFIG_LIST(TOP, routes, ROWS, routes, ROUTE, NOT_SAID, 64,
@@ -147,6 +150,32 @@ CONFIG_KEY(SIM, tokens_per_s, COUNT, sim.tokens_per_s, "50", 0, 1000000, "",
 CONFIG_KEY(SIM, tokens, COUNT, sim.tokens, "64", 1, 1000000, "", "length of an answer")
 CONFIG_LIST(SIM, models, MODELS, sim.models, NONE, NOT_SAID, 64,
 	"what it serves; default: one model with the backend's name")
+
+CONFIG_ROW_SECTION(ENCODER, struct config_encoder, "encoders[]",
+	"A model of the BERT family in a folder of Hugging Face's form. Its worker processes share "
+	"one copy of the weights.")
+CONFIG_KEY(ENCODER, name, NAME, name, REQUIRED, 0, 0, "",
+	"unique among encoders; at most 56 bytes; what scorers and backends of kind encoder refer to")
+CONFIG_KEY(ENCODER, folder, PATH, folder, REQUIRED, 0, 0, "",
+	"with config.json, tokenizer.json and the SafeTensors file or files")
+CONFIG_KEY(ENCODER, dtype, DTYPE, dtype, "auto", 0, 0, "", "what the weights are repacked to")
+CONFIG_KEY(ENCODER, isa, ISA, isa, "auto", 0, 0, "", "instruction set of the kernels")
+CONFIG_KEY(ENCODER, processes, COUNT, processes, "1", 1, 16, "",
+	"worker processes; each runs one pass at a time")
+CONFIG_KEY(ENCODER, threads, COUNT, threads, "1", 1, 64, "",
+	"threads of a pass; more than 1 only where cores are free")
+CONFIG_KEY(ENCODER, batch, COUNT, batch, "16", 1, 256, "texts",
+	"most waiting texts that one pass takes")
+CONFIG_KEY(ENCODER, batch_tokens, COUNT, batch_tokens, "2048", 16, 65536, "tokens",
+	"most tokens of one pass; a single text may always have what the model takes")
+CONFIG_KEY(ENCODER, queue, COUNT, queue, "256", 1, 65536, "requests",
+	"most that wait in one process; more are refused at once")
+CONFIG_KEY(ENCODER, preload, FLAG, preload, "yes", 0, 0, "",
+	"load the weights at the start instead of with the first request")
+CONFIG_KEY(ENCODER, idle_ms, TIME, idle_ms, "0", 0, 86400000, "",
+	"give the weights' memory back when unused for this long, load again on demand; 0: never")
+CONFIG_KEY(ENCODER, load_ms, TIME, load_ms, "5m", 1000, 3600000, "",
+	"a load that takes longer is given up")
 
 CONFIG_ROW_SECTION(MODEL, struct config_model, "models[]",
 	"A name that clients may ask for, served by one or more deployments.")
