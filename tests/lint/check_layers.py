@@ -11,21 +11,23 @@ import tree
 # One deliberate deviation from the first design: lib/routing sees the types of config.
 ALLOWED = {
     "lib/base": [],
-    "config": ["lib/base"],
-    "shm": ["lib/base"],
+    "lib/fault": ["lib/base"],
+    "config": ["lib/base", "lib/fault"],
+    "shm": ["lib/base", "lib/fault"],
     "lib/encoder": ["lib/base", "shm"],
     "lib/routing": ["lib/base", "config"],
     "lib/lab": ["lib/base", "lib/routing", "lib/encoder"],
     "schemas": ["lib/base"],
     "workers": [],
-    "workers/common": ["lib/base", "config", "shm", "schemas", "lib/routing", "workers/role.h",
-                       "workers/worker_list.h"],
-    "supervisor": ["lib/base", "config", "shm", "workers/role.h", "workers/worker_list.h"],
-    "cli": ["lib/base", "config", "shm", "lib/routing", "lib/encoder", "lib/lab", "schemas",
-            "workers/role.h", "workers/worker_list.h"],
+    "workers/common": ["lib/base", "lib/fault", "config", "shm", "schemas", "lib/routing",
+                       "workers/role.h", "workers/worker_list.h"],
+    "supervisor": ["lib/base", "lib/fault", "config", "shm", "workers/role.h",
+                   "workers/worker_list.h"],
+    "cli": ["lib/base", "lib/fault", "config", "shm", "lib/routing", "lib/encoder", "lib/lab",
+            "schemas", "workers/role.h", "workers/worker_list.h"],
 }
-WORKER = ["lib/base", "config", "shm", "schemas", "lib/routing", "lib/encoder", "workers/common",
-          "workers/role.h", "workers/worker_list.h"]
+WORKER = ["lib/base", "lib/fault", "config", "shm", "schemas", "lib/routing", "lib/encoder",
+          "workers/common", "workers/role.h", "workers/worker_list.h"]
 # Generated from schemas/shunt.fbs and schemas/gen_messages.py into the build folder.
 GENERATED = {"shunt_msg.h": "schemas/shunt_msg.h", "shunt_generated.h": "schemas/shunt_generated.h",
              "schemas/shunt_msg.h": "schemas/shunt_msg.h",
