@@ -35,6 +35,13 @@ enum encoder_isa {
 const char *encoder_isa_name(enum encoder_isa isa);
 bool encoder_isa_runs(enum encoder_isa isa, enum encoder_dtype dtype); /* here, now */
 
+/* What the logits of a head mean: problem_type of config.json. */
+enum encoder_problem {
+	ENCODER_SINGLE_LABEL, /* one of the labels: softmax */
+	ENCODER_MULTI_LABEL,  /* any of them: a sigmoid each */
+	ENCODER_REGRESSION    /* numbers */
+};
+
 enum encoder_pool { ENCODER_POOL_MODEL, ENCODER_POOL_MEAN, ENCODER_POOL_CLS };
 
 struct encoder_source; /* an opened model folder */
@@ -73,10 +80,14 @@ struct encoder_info {
 	uint64_t parameters;
 	enum encoder_pool pool; /* what the model's files ask for: MEAN or CLS */
 	bool normalize;		/* embeddings have length 1 */
+	enum encoder_problem problem;
 };
 const struct encoder_info *encoder_info(const struct encoder *enc);
 const char *encoder_label(const struct encoder *enc, uint32_t label); /* id2label, or "LABEL_n" */
+/* NULL where the folder had no tokenizer.json: only ids can be run. */
 const struct tokenizer *encoder_tokenizer(const struct encoder *enc);
+/* How texts are encoded for this model: longest length, and whether with special tokens. */
+struct tokenizer_options encoder_tokenizer_options(const struct encoder *enc);
 
 /* One text of a pass: its ids with special tokens. */
 struct encoder_input {
@@ -94,7 +105,7 @@ struct encoder_output {
 /*
  * Run the model over count texts; no padding is computed, nothing is allocated.
  * ERR_INPUT: a text is empty, longer than max_tokens, holds an id outside the vocabulary, or the
- * batch exceeds the limits.
+ * batch exceeds the limits. (Static embeddings: a text may be empty, its embedding is then 0.)
  */
 MUST enum err_code encoder_run(struct encoder *enc, struct encoder_output *out,
 	const struct encoder_input *in, size_t count, enum encoder_pool pool, struct err *e);

@@ -153,6 +153,8 @@ struct kernel {
 	 * leave their padding zero. */
 	void (*layer)(const struct kernel_call *call, const struct kernel_layer *l,
 		const struct kernel_state *state, const struct kernel_batch *batch);
+	/* Optional: called once by every encoder_attach, before scratch_bytes. */
+	void (*start)(uint32_t threads);
 };
 
 /*
