@@ -25,6 +25,7 @@ _Static_assert(sizeof(struct deployment_stat) == MODEL_MAX_LEN + 10 * 8, "all at
 _Static_assert(sizeof(struct worker_row) % BOARD_PAGE == 0, "worker rows are whole pages");
 _Static_assert(offsetof(struct worker_row, stats) % BOARD_PAGE == 0, "figures start on a page");
 _Static_assert(sizeof(struct profile_info) % 8 == 0, "profile pairs stay aligned");
+_Static_assert(sizeof(struct weights_info) % 8 == 0, "weights pairs stay aligned");
 #define SHM_ROW(field, type, count, writer)                                                        \
 	_Static_assert(offsetof(struct board_map, field) % BOARD_PAGE == 0, #field " on a page");  \
 	_Static_assert((writer) != WRITER_SLOT || sizeof(type) % BOARD_PAGE == 0, #field " page"   \

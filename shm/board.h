@@ -23,6 +23,7 @@ enum {
 	BOARD_MAGIC = 0x53484e54,
 	SLOTS_MAX = 128,
 	PROFILES_MAX = 256,
+	WEIGHTS_MAX = 32, /* segments: of the config's encoders, and of those that a reload took out */
 	NAME_MAX_LEN = 64,   /* backend, worker and route names, NUL included */
 	MODEL_MAX_LEN = 256, /* model names, NUL included */
 	CONFIG_TEXT_MAX = 512 * 1024,
@@ -150,6 +151,36 @@ struct profile_table {
 	struct profile_row rows[PROFILES_MAX];
 };
 
+enum weights_state {
+	WEIGHTS_NONE,	 /* free row */
+	WEIGHTS_ABSENT,	 /* nobody has asked for them yet, or unloaded when idle */
+	WEIGHTS_LOADING, /* a classifier builds the first generation */
+	WEIGHTS_LOADED,
+	WEIGHTS_RENEWING, /* loaded, and the next generation is being built */
+	WEIGHTS_FAILED,	  /* the last load failed; `why` tells */
+	WEIGHTS_STATES
+};
+const char *weights_state_name(uint32_t state); /* "?" where out of range */
+
+/* What the supervisor knows of one model's weights. */
+struct weights_info {
+	char name[NAME_MAX_LEN]; /* of the first encoder that uses them */
+	char folder[256];
+	char dtype[8], isa[16];	 /* as built; "" before */
+	uint32_t state;		 /* enum weights_state */
+	uint32_t generation;	 /* of what is loaded; 0: nothing is */
+	uint32_t loads, failures;
+	uint64_t bytes;
+	uint64_t since_ns;	  /* in this state */
+	uint32_t maps[SLOTS_MAX]; /* by slot: the generation that its worker has mapped; 0: none */
+	char why[256];		  /* of the last load that failed; "" after one that did not */
+};
+
+struct weights_row {
+	struct twin twin;
+	struct weights_info copy[2];
+};
+
 struct board; /* a mapping of the board */
 
 /* Supervisor: make the memfd, map it whole and writable, fill in the head. */
@@ -171,6 +202,7 @@ uint64_t board_profile_changes(const struct board *b);
 /* Copy out a whole row; never waits. */
 void board_slot(const struct board *b, unsigned slot, struct slot_info *out);
 void board_profile(const struct board *b, unsigned row, struct profile_info *out);
+void board_weights(const struct board *b, unsigned row, struct weights_info *out);
 /* Copy out the accepted config text (caller's buf) and its path; returns its generation, 0: none. */
 struct buf;
 uint64_t board_config(const struct board *b, struct buf *text, char path[256]);
@@ -194,6 +226,7 @@ void board_bury_slot(struct board *b, unsigned slot);
 void board_last_words(const struct board *b, unsigned slot, char out[LAST_WORDS_MAX]);
 void board_set_profile(struct board *b, unsigned row, const struct profile_info *info);
 void board_profiles_changed(struct board *b);
+void board_set_weights(struct board *b, unsigned row, const struct weights_info *info);
 
 /* Counters of the attached slot's own row. */
 void board_count(struct board *b, enum counter c, uint64_t n);

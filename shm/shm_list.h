@@ -11,5 +11,6 @@
 SHM_ROW(head, struct board_head, 1, WRITER_SUPERVISOR)
 SHM_ROW(slots, struct slot_row, SLOTS_MAX, WRITER_SUPERVISOR)
 SHM_ROW(config, struct config_row, 1, WRITER_SUPERVISOR)
+SHM_ROW(weights, struct weights_row, WEIGHTS_MAX, WRITER_SUPERVISOR)
 SHM_ROW(workers, struct worker_row, SLOTS_MAX, WRITER_SLOT)
 SHM_ROW(profiles, struct profile_table, 1, WRITER_PROFILER)

@@ -68,6 +68,7 @@ reload_run(struct supervisor *s)
 		listen_log(s->listen);
 		s->rows_changed = true; /* the config on the board is another: wake everybody */
 		table_reconcile(s);
+		keeper_renew(s);
 		log_info("reload_done", "file=%s generation=%" PRIu64, s->config_path,
 			board_config_generation(s->board));
 	} else {

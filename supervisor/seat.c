@@ -52,6 +52,7 @@ seat_close_fds(struct seat *seat)
 {
 	seat_close(&seat->ready_fd);
 	seat_close(&seat->wake_fd);
+	seat_close(&seat->weights_fd);
 	seat_close(&seat->pidfd);
 }
 
@@ -84,6 +85,7 @@ seat_fork(struct supervisor *s, struct seat *seat, struct err *e)
 {
 	const struct table_role *role = table_role(seat->role);
 	bool listens = (role->fds & FD_LISTEN) != 0;
+	AUTO(seat_close) int keeper_fd = -1;
 	struct spawn_order order = {
 		.folder = s->folder,
 		.role = role->name,
@@ -92,15 +94,22 @@ seat_fork(struct supervisor *s, struct seat *seat, struct err *e)
 		.null_fd = s->null_fd,
 		.board_ro = board_fd_ro(s->board),
 		.board_rw = board_fd_rw(s->board),
-		.listen_fds = listen_fds(s->listen),
-		.listen_len = listens ? listen_count(s->listen) : 0,
+		.more_fds = listens ? listen_fds(s->listen) : &keeper_fd,
+		.more_len = listens ? listen_count(s->listen) : 0,
 		.last_words = board_slot_row(s->board, seat->slot)->last_words,
 		.last_words_size = LAST_WORDS_MAX,
 	};
 	struct spawn_result made;
 
-	if (spawn_worker(&made, &order, e) != ERR_OK)
+	if ((role->fds & FD_WEIGHTS) != 0) {
+		if (keeper_open(seat, &keeper_fd, e) != ERR_OK)
+			return e->code;
+		order.more_len = 1;
+	}
+	if (spawn_worker(&made, &order, e) != ERR_OK) {
+		seat_close(&seat->weights_fd);
 		return e->code;
+	}
 	seat->pid = made.pid;
 	seat->pidfd = made.pidfd;
 	seat->ready_fd = made.ready_fd;
@@ -190,6 +199,7 @@ seat_leave(struct supervisor *s, struct seat *seat)
 	board_bury_slot(s->board, seat->slot);
 	seat_close_fds(seat);
 	seat->pid = 0;
+	keeper_seat_gone(s, seat);
 }
 
 static void
@@ -202,9 +212,9 @@ seat_bury_retry(struct supervisor *s, struct seat *seat)
 static void
 seat_free(struct supervisor *s, struct seat *seat)
 {
-	(void)s;
 	seat->wanted = false;
 	seat->failures = 0;
+	keeper_forget(s, seat);
 }
 
 static void

@@ -19,8 +19,8 @@
 #include "supervisor/spawn.h"
 
 /* The contract's numbers: 0 null, 1 and 2 log, then these. */
-enum { SPAWN_FD_READY = 3, SPAWN_FD_WAKE, SPAWN_FD_RO, SPAWN_FD_RW, SPAWN_FD_LISTEN };
-enum { SPAWN_FDS_MAX = SPAWN_FD_LISTEN + LISTEN_MAX, SPAWN_EXIT = 127 };
+enum { SPAWN_FD_READY = 3, SPAWN_FD_WAKE, SPAWN_FD_RO, SPAWN_FD_RW, SPAWN_FD_MORE };
+enum { SPAWN_FDS_MAX = SPAWN_FD_MORE + LISTEN_MAX, SPAWN_EXIT = 127 };
 
 struct spawn_pipes {
 	int ready[2];
@@ -66,10 +66,10 @@ spawn_place_fds(const struct spawn_order *o, const struct spawn_pipes *p)
 {
 	int fds[SPAWN_FDS_MAX] = {o->null_fd, STDERR_FILENO, STDERR_FILENO, p->ready[1], p->wake,
 		o->board_ro, o->board_rw};
-	int n = SPAWN_FD_LISTEN + (int)o->listen_len;
+	int n = SPAWN_FD_MORE + (int)o->more_len;
 
-	for (size_t i = 0; i < o->listen_len; i++)
-		fds[SPAWN_FD_LISTEN + i] = o->listen_fds[i];
+	for (size_t i = 0; i < o->more_len; i++)
+		fds[SPAWN_FD_MORE + i] = o->more_fds[i];
 	for (int i = 0; i < n; i++) {
 		fds[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, SPAWN_FDS_MAX);
 		if (fds[i] < 0)
@@ -114,7 +114,7 @@ spawn_child(const struct spawn_order *o, const struct spawn_pipes *p, pid_t supe
 	(void)snprintf(name, sizeof(name), "shunt-%s", o->role);
 	(void)snprintf(slot, sizeof(slot), "%u", o->slot);
 	(void)snprintf(generation, sizeof(generation), "%u", o->generation);
-	(void)snprintf(listen_count, sizeof(listen_count), "%zu", o->listen_len);
+	(void)snprintf(listen_count, sizeof(listen_count), "%zu", o->more_len);
 	spawn_place_fds(o, p);
 	(void)execv(path, argv);
 	spawn_fail(o, "exec");
@@ -127,7 +127,7 @@ spawn_worker(struct spawn_result *out, const struct spawn_order *o, struct err *
 	pid_t supervisor = getpid(), pid;
 	int pidfd;
 
-	CHECK(o->listen_len <= LISTEN_MAX);
+	CHECK(o->more_len <= LISTEN_MAX);
 	if (spawn_pipes_open(&p, e) != ERR_OK)
 		return ERR_SYS;
 	pid = fork();

@@ -18,8 +18,8 @@ struct spawn_order {
 	unsigned slot;
 	uint32_t generation;
 	int null_fd, board_ro, board_rw;
-	const int *listen_fds;
-	size_t listen_len;
+	const int *more_fds; /* what the role inherits besides: listening sockets, or that to the keeper */
+	size_t more_len;
 	char *last_words; /* [last_words_size], shared with the child: why exec failed */
 	size_t last_words_size;
 };

@@ -27,10 +27,12 @@ supervisor_alloc(void)
 	struct supervisor *s = calloc(1, sizeof(*s));
 
 	CHECK(s != NULL);
+	keeper_init(s);
 	s->epoll_fd = s->signal_fd = s->timer_fd = s->null_fd = -1;
 	for (unsigned i = 0; i < SLOTS_MAX; i++) {
 		s->seats[i].slot = i;
-		s->seats[i].pidfd = s->seats[i].ready_fd = s->seats[i].wake_fd = -1;
+		s->seats[i].pidfd = s->seats[i].ready_fd = s->seats[i].wake_fd =
+			s->seats[i].weights_fd = -1;
 	}
 	if (getrandom(&s->random, sizeof(s->random), 0) != sizeof(s->random))
 		s->random = clock_ns();
@@ -137,6 +139,7 @@ supervisor_free(struct supervisor **s_p)
 	for (size_t i = 0; i < ARRAY_LEN(fds); i++)
 		if (*fds[i] >= 0)
 			(void)close(*fds[i]);
+	keeper_close(s);
 	listen_close(&s->listen);
 	board_close(&s->board);
 	rundir_close(&s->rundir);

@@ -15,6 +15,7 @@
 #include "lib/base/base.h"
 #include "lib/base/err.h"
 #include "shm/board.h"
+#include "shm/weights.h"
 #include "supervisor/child.h"
 #include "workers/role.h"
 
@@ -38,9 +39,35 @@ struct seat {
 	uint32_t failures; /* in a row */
 	pid_t pid;
 	int pidfd, ready_fd, wake_fd; /* -1: none */
+	int weights_fd;		      /* our end of a classifier's keeper socket; -1: none */
+	uint64_t plan;		      /* of the weights that a classifier uses; 0: not one */
+	bool weights_up;	      /* it has said hello */
+	bool weights_waits;	      /* its requests wait for weights */
+	uint32_t weights_maps;	      /* the generation it has mapped; 0: none */
 	uint64_t since_ns;	      /* in this state */
 	uint64_t started_ns, ready_ns;
 	uint64_t deadline_ns; /* of this state; 0: none */
+};
+
+/* The weights of one model in one form, and who makes them. */
+struct segment {
+	uint64_t plan; /* config_hash_weights; 0: free */
+	char name[NAME_MAX_LEN];
+	char folder[256];
+	int fd; /* -1: nothing is loaded */
+	uint32_t generation; /* of fd */
+	uint64_t bytes;
+	uint64_t identity; /* of the folder when it was built */
+	uint32_t last_generation; /* that anybody was told to build */
+	unsigned loader; /* slot; SLOTS_MAX: nobody loads */
+	uint64_t loader_identity;
+	bool renew; /* wanted without anybody waiting: the files changed */
+	uint32_t loads, failures, failures_in_row;
+	uint64_t retry_ns; /* no load before that */
+	uint64_t since_ns;
+	uint32_t shown_state;
+	char dtype[8], isa[16];
+	char why[WEIGHTS_TEXT_MAX];
 };
 
 enum supervisor_phase { PHASE_RUNNING, PHASE_STOPPING, PHASE_DONE };
@@ -54,6 +81,7 @@ struct supervisor {
 	struct notify *notify;
 	char folder[256]; /* of the worker binaries */
 	struct seat seats[SLOTS_MAX];
+	struct segment segments[WEIGHTS_MAX]; /* in the order of the board's rows */
 	int epoll_fd, signal_fd, timer_fd, null_fd;
 	uint64_t random;	/* of the restart jitter */
 	uint64_t slept_until_ns; /* when the last wait should have ended at the latest */
@@ -78,6 +106,17 @@ void seat_assign(struct seat *seat, enum role role, const char *name, unsigned i
 void seat_collect(struct supervisor *s, struct seat *seat); /* if its process has ended: bury it */
 void seat_read_ready(struct supervisor *s, struct seat *seat);
 void seat_close_fds(struct seat *seat);
+
+/* keeper.c: the weights segments outlive the classifiers that use them; one loader at a time */
+void keeper_init(struct supervisor *s);
+void keeper_close(struct supervisor *s);
+/* Before a start: our end in the seat, the worker's in *theirs (the caller's to close). */
+MUST enum err_code keeper_open(struct seat *seat, int *theirs, struct err *e);
+void keeper_assign(struct supervisor *s, struct seat *seat, const struct config_encoder *c);
+void keeper_read(struct supervisor *s, struct seat *seat); /* its notes */
+void keeper_seat_gone(struct supervisor *s, struct seat *seat); /* its process has ended */
+void keeper_forget(struct supervisor *s, struct seat *seat); /* and no other will come */
+void keeper_renew(struct supervisor *s); /* after a reload: load again what changed */
 
 /* obituary.c: one line for each death */
 void obituary_write(const struct supervisor *s, const struct seat *seat, const siginfo_t *si);

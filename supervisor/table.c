@@ -89,6 +89,22 @@ table_want(
 		row->index += wants->rows[i].role == role;
 }
 
+/* The worker may look at other files in the same folder; where that is another one, or links in it
+ * lead elsewhere, its sandbox does not admit them. */
+static void
+table_want_encoder(struct table_wants *wants, enum role role, const struct config_encoder *c)
+{
+	uint64_t files = table_file(1, c->folder, false);
+	char name[NAME_MAX_LEN];
+
+	_Static_assert(CONFIG_ENCODER_NAME_MAX + sizeof("-15") <= NAME_MAX_LEN, "fits a slot's row");
+	for (uint32_t i = 0; i < c->processes; i++) {
+		(void)snprintf(name, sizeof(name), "%.*s-%hhu", (int)CONFIG_ENCODER_NAME_MAX,
+			c->name, (unsigned char)i);
+		table_want(wants, role, name, config_hash_encoder(c), files);
+	}
+}
+
 static void
 table_want_role(struct table_wants *wants, const struct config *c, enum role role)
 {
@@ -102,6 +118,11 @@ table_want_role(struct table_wants *wants, const struct config *c, enum role rol
 			table_want(wants, role, c->backends[i].name,
 				config_hash_backend(&c->backends[i]),
 				table_backend_files(&c->backends[i]));
+		return;
+	}
+	if ((r->fds & FD_WEIGHTS) != 0) {
+		for (size_t i = 0; i < c->encoders_len; i++)
+			table_want_encoder(wants, role, &c->encoders[i]);
 		return;
 	}
 	for (uint32_t i = 0; i < count; i++) {
@@ -143,6 +164,21 @@ table_find_empty(struct supervisor *s)
 	return NULL;
 }
 
+/* Whose process NAME-INDEX is; NULL: not a classifier's. */
+static const struct config_encoder *
+table_encoder(const struct config *c, const struct table_want *want)
+{
+	const char *dash = strrchr(want->name, '-');
+
+	if ((table_role(want->role)->fds & FD_WEIGHTS) == 0)
+		return NULL;
+	for (size_t i = 0; dash != NULL && i < c->encoders_len; i++)
+		if (strlen(c->encoders[i].name) == (size_t)(dash - want->name) &&
+			strncmp(c->encoders[i].name, want->name, (size_t)(dash - want->name)) == 0)
+			return &c->encoders[i];
+	return NULL;
+}
+
 /* Give it a seat; NULL: there is none. */
 static struct seat *
 table_place(struct supervisor *s, const struct table_want *want)
@@ -158,6 +194,7 @@ table_place(struct supervisor *s, const struct table_want *want)
 	}
 	seat_assign(seat, want->role, want->name, want->index, want->hash);
 	seat->files = want->files;
+	keeper_assign(s, seat, table_encoder(s->config, want));
 	return seat;
 }
 

@@ -17,7 +17,7 @@
 #include "supervisor/notify.h"
 #include "supervisor/supervisor.h"
 
-enum watch_kind { WATCH_SIGNAL, WATCH_TIMER, WATCH_END, WATCH_READY };
+enum watch_kind { WATCH_SIGNAL, WATCH_TIMER, WATCH_END, WATCH_READY, WATCH_WEIGHTS };
 enum { WATCH_BATCH = 64 };
 
 _Static_assert((SLOTS_MAX & (SLOTS_MAX - 1)) == 0 && SLOTS_MAX <= 256, "a slot is a masked byte");
@@ -45,6 +45,9 @@ enum err_code
 watch_seat(struct supervisor *s, struct seat *seat, struct err *e)
 {
 	if (watch_fd(s, seat->pidfd, watch_key(WATCH_END, seat), e) != ERR_OK)
+		return e->code;
+	if (seat->weights_fd >= 0 &&
+		watch_fd(s, seat->weights_fd, watch_key(WATCH_WEIGHTS, seat), e) != ERR_OK)
 		return e->code;
 	return watch_fd(s, seat->ready_fd, watch_key(WATCH_READY, seat), e);
 }
@@ -139,6 +142,8 @@ watch_dispatch(struct supervisor *s, uint64_t key)
 		seat_collect(s, seat);
 	else if (kind == WATCH_READY && current && seat->ready_fd >= 0)
 		seat_read_ready(s, seat);
+	else if (kind == WATCH_WEIGHTS && current && seat->weights_fd >= 0)
+		keeper_read(s, seat);
 }
 
 /* The moment from which this seat counts as silent; 0: it need not give a sign. */

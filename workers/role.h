@@ -22,5 +22,7 @@ enum role {
 enum {
 	FD_LISTEN = 1,	       /* the listening sockets; as many processes as `gateways` says */
 	ROLE_EACH_BACKEND = 2, /* one process for each backend of the config, named after it */
+	FD_WEIGHTS = 8, /* a socket to the supervisor for weights segments (shm/weights.h); as many
+			 * processes for each encoder of the config as it says, named NAME-INDEX */
 	ROLE_PROFILES = 4,     /* the sole writer of the board's profile table */
 };
