@@ -131,6 +131,7 @@ board_create(struct board **out, const char *run_dir, struct err *e)
 	b->all = p;
 	b->map = p;
 	b->profiles = b->all->profiles;
+	b->faults = b->all->faults;
 	head = b->all->head;
 	head->magic = BOARD_MAGIC;
 	head->layout = board_layout();
@@ -188,6 +189,10 @@ board_map_own(struct board *b, int fd_rw, unsigned slot, enum board_access acces
 		    sizeof(struct profile_table), PROT_READ | PROT_WRITE, e) != ERR_OK)
 		return ERR_SYS;
 	b->profiles = p;
+	if (board_mmap(&p, fd_rw, offsetof(struct board_map, faults), sizeof(struct fault_table),
+		    PROT_READ | PROT_WRITE, e) != ERR_OK)
+		return ERR_SYS;
+	b->faults = p;
 	return ERR_OK;
 }
 
@@ -231,8 +236,10 @@ board_close(struct board **b_p)
 
 	if (b == NULL)
 		return;
-	if (b->all == NULL)
+	if (b->all == NULL) {
 		board_unmap(b->profiles, sizeof(*b->profiles));
+		board_unmap(b->faults, sizeof(*b->faults));
+	}
 	board_unmap(b->own, sizeof(*b->own));
 	board_unmap(b->map, sizeof(*b->map));
 	if (b->fd_rw >= 0)

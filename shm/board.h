@@ -18,6 +18,7 @@
 
 #include "lib/base/base.h"
 #include "lib/base/err.h"
+#include "lib/fault/fault.h"
 
 enum {
 	BOARD_MAGIC = 0x53484e54,
@@ -108,6 +109,14 @@ struct deployment_stat {
 	_Atomic uint64_t total_us_sum; /* over ok calls */
 };
 
+/* How far one process has drawn the rules of the fault table; row i belongs to rule id[i]. */
+struct fault_tally {
+	_Atomic uint64_t id[FAULTS_MAX]; /* 0: free; written after draws and hits were zeroed */
+	_Atomic uint64_t draws[FAULTS_MAX];
+	_Atomic uint64_t hits[FAULTS_MAX];
+	_Atomic uint64_t kinds[FAULT_KINDS]; /* hits of all times, by kind */
+};
+
 struct worker_row {
 	_Atomic uint64_t heartbeat_ns;
 	_Atomic uint64_t rss_kb;
@@ -115,6 +124,7 @@ struct worker_row {
 	_Atomic uint64_t config_seen; /* the config generation it runs with */
 	_Atomic uint64_t counters[COUNTERS];
 	char last_words[LAST_WORDS_MAX];
+	struct fault_tally faults; /* outlives a restart of the slot */
 	_Alignas(4096) struct deployment_stat stats[STATS_MAX];
 };
 
@@ -149,6 +159,18 @@ struct profile_table {
 	_Atomic uint64_t changes; /* grows when a row appears, goes, changes health or abilities;
 				  * at most once a second when averages moved */
 	struct profile_row rows[PROFILES_MAX];
+};
+
+/* The faults in force. The profiler is its writer; the supervisor fills in those of the config once,
+ * before the first worker starts. */
+struct fault_rules {
+	uint64_t last_id; /* ids are never used again */
+	struct fault_rule rule[FAULTS_MAX]; /* id 0: free */
+};
+
+struct fault_table {
+	struct twin twin; /* 0: nobody ever set one */
+	struct fault_rules copy[2];
 };
 
 enum weights_state {
@@ -207,6 +229,14 @@ void board_weights(const struct board *b, unsigned row, struct weights_info *out
 struct buf;
 uint64_t board_config(const struct board *b, struct buf *text, char path[256]);
 uint64_t board_config_generation(const struct board *b);
+/* Which change of the fault table is in force; 0: none was ever made. One load. */
+uint64_t board_faults_seq(const struct board *b);
+/* Copy out the rules, without those that are not sound; returns their seq. */
+uint64_t board_faults(const struct board *b, struct fault_rules *out);
+/* Draws and hits of one rule over all processes. */
+struct fault_state board_fault_sum(const struct board *b, uint64_t id);
+/* Hits of all times of one kind by the process in slot; SLOTS_MAX: by the supervisor. */
+uint64_t board_fault_hits(const struct board *b, unsigned slot, enum fault_kind kind);
 /* The slot in state STARTING..DRAINING whose role and name match, newest READY first; -1: none. */
 int board_find_slot(const struct board *b, uint32_t role, const char *name);
 
@@ -226,6 +256,12 @@ void board_bury_slot(struct board *b, unsigned slot);
 void board_last_words(const struct board *b, unsigned slot, char out[LAST_WORDS_MAX]);
 void board_set_profile(struct board *b, unsigned row, const struct profile_info *info);
 void board_profiles_changed(struct board *b);
+void board_set_faults(struct board *b, const struct fault_rules *rules);
+/* Draw rule for an event that it meets, with the state in this process's own tally (a worker's row,
+ * the supervisor's) and the hits of all others. True: it comes. *draw is its number. */
+bool board_fault_draw(struct board *b, const struct fault_rule *rule, uint64_t *draw);
+/* Count a fault that was carried out without a draw. */
+void board_fault_count(struct board *b, enum fault_kind kind);
 void board_set_weights(struct board *b, unsigned row, const struct weights_info *info);
 
 /* Counters of the attached slot's own row. */

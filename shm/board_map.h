@@ -20,6 +20,7 @@ struct board {
 	struct board_map *all;	     /* the same, writable: supervisor only, else NULL */
 	struct worker_row *own;	     /* workers: the slot's own row; else NULL */
 	struct profile_table *profiles; /* writable, or NULL */
+	struct fault_table *faults;	/* likewise */
 	int fd_rw;			/* supervisor only, else -1 */
 	int fd_ro;
 };

@@ -14,3 +14,5 @@ SHM_ROW(config, struct config_row, 1, WRITER_SUPERVISOR)
 SHM_ROW(weights, struct weights_row, WEIGHTS_MAX, WRITER_SUPERVISOR)
 SHM_ROW(workers, struct worker_row, SLOTS_MAX, WRITER_SLOT)
 SHM_ROW(profiles, struct profile_table, 1, WRITER_PROFILER)
+SHM_ROW(faults, struct fault_table, 1, WRITER_PROFILER)
+SHM_ROW(deeds, struct fault_tally, 1, WRITER_SUPERVISOR) /* its own draws of process faults */

@@ -2,9 +2,13 @@
 /*
  * clock.c - the two clocks
  */
+#include <stdatomic.h>
 #include <time.h>
 
 #include "lib/base/clock.h"
+
+/* Other threads may log meanwhile. */
+static _Atomic int64_t clock_shift_s;
 
 uint64_t
 clock_ns(void)
@@ -21,7 +25,13 @@ clock_wall_s(void)
 	struct timespec ts;
 
 	(void)clock_gettime(CLOCK_REALTIME, &ts);
-	return (uint64_t)ts.tv_sec;
+	return (uint64_t)(ts.tv_sec + atomic_load_explicit(&clock_shift_s, memory_order_relaxed));
+}
+
+void
+clock_wall_shift(int64_t by_ms)
+{
+	atomic_store_explicit(&clock_shift_s, by_ms / 1000, memory_order_relaxed);
 }
 
 uint64_t

@@ -14,4 +14,5 @@ enum { NS_PER_US = 1000, NS_PER_MS = 1000000 };
 
 uint64_t clock_ns(void);	     /* monotonic, since boot */
 uint64_t clock_wall_s(void);	     /* seconds since 1970 */
+void clock_wall_shift(int64_t by_ms); /* a fault on purpose: clock_wall_s is off by this much */
 uint64_t clock_ms_to_ns(uint64_t ms); /* saturates at UINT64_MAX */

@@ -10,6 +10,7 @@ GLOBALS = {
     "log_state": "who speaks, the level in force, text or JSON",
     "panic_text": "a signal handler has no other way to its row",
     "panic_size": "likewise",
+    "clock_shift_s": "the clock_jump fault: every caller's wall clock is off alike",
 }
 
 

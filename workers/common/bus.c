@@ -15,7 +15,9 @@
 #include <unistd.h>
 #include <zmq.h>
 
+#include "workers/common/bus_fault.h"
 #include "workers/common/bus_socket.h"
+#include "workers/common/faults.h"
 #include "workers/common/worker.h"
 
 enum {
@@ -53,6 +55,7 @@ struct bus {
 	const struct handler *by_type[MSG_TYPES];
 	unsigned calls; /* roles this one calls */
 	struct buf head;
+	struct bus_late *late; /* held back by faults on purpose */
 	struct bus_incoming in;
 };
 
@@ -376,6 +379,7 @@ bus_free(struct bus **b_p)
 	*b_p = NULL;
 	if (b == NULL)
 		return;
+	bus_fault_free(&b->late);
 	bus_board_changed(b);
 	if (b->listen != NULL) {
 		bus_path(path, b, bus_self(b));
@@ -410,8 +414,8 @@ bus_way(struct bus_link **out, struct bus *b, struct bus_life to, struct err *e)
 }
 
 MUST enum err_code
-bus_send(struct bus *b, unsigned slot, uint32_t generation, struct msg *m, struct bytes *payload,
-	struct err *e)
+bus_put(struct bus *b, unsigned slot, uint32_t generation, struct msg *m, struct bytes *payload,
+	uint64_t corrupt, struct err *e)
 {
 	const struct bus_life to = {slot, generation};
 	struct bus_link *l = NULL;
@@ -425,11 +429,39 @@ bus_send(struct bus *b, unsigned slot, uint32_t generation, struct msg *m, struc
 	if (code == ERR_OK) {
 		buf_clear(&b->head);
 		msg_encode(&b->head, m);
+		if (corrupt != 0)
+			bus_fault_corrupt(&b->head, corrupt);
 		code = bus_socket_send(l->socket, to, &b->head, payload, e);
 		bus_link_touch(l);
 	}
 	board_count(b->w->board, code == ERR_OK ? COUNTER_MSG_SENT : COUNTER_MSG_UNSENT, 1);
 	return code;
+}
+
+static MUST enum err_code
+bus_send_faulty(struct bus *b, struct bus_life to, struct msg *m, struct bytes *payload,
+	struct err *e)
+{
+	uint64_t corrupt = 0;
+	enum bus_fault_deed deed = bus_fault_send(&b->late, b->w, to, m, payload, &corrupt);
+	enum err_code code;
+
+	if (deed == BUS_FAULT_TAKEN)
+		return ERR_OK;
+	code = bus_put(b, to.slot, to.generation, m, payload, corrupt, e);
+	if (deed == BUS_FAULT_TWICE && code == ERR_OK)
+		code = bus_put(b, to.slot, to.generation, m, payload, 0, e);
+	return code;
+}
+
+MUST enum err_code
+bus_send(struct bus *b, unsigned slot, uint32_t generation, struct msg *m, struct bytes *payload,
+	struct err *e)
+{
+	if (faults_on(b->w, FAULT_LEVEL_BUS))
+		return bus_send_faulty(
+			b, (struct bus_life){slot, generation}, m, payload, e);
+	return bus_put(b, slot, generation, m, payload, 0, e);
 }
 
 void

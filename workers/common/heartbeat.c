@@ -10,7 +10,9 @@
 #include <unistd.h>
 
 #include "lib/base/clock.h"
+#include "workers/common/faults.h"
 #include "workers/common/heartbeat.h"
+#include "workers/common/worker.h"
 
 enum { BEAT_MS = 200, BEATS_PER_MEASURE = 10, TRIM_STEP_KB = 256 };
 
@@ -77,6 +79,7 @@ heartbeat_on_timer(void *arg)
 		heartbeat_measure_rss(h);
 		heartbeat_measure_pss(h);
 	}
+	faults_on_beat(h->w);
 	loop_timer_set(h->loop, &h->timer, loop_now(h->loop) + h->every_ns);
 }
 
@@ -97,12 +100,13 @@ heartbeat_init(struct heartbeat *h, struct board *board)
 }
 
 void
-heartbeat_start(struct heartbeat *h, struct loop *loop, uint32_t limit_ms)
+heartbeat_start(struct heartbeat *h, struct worker *w, uint32_t limit_ms)
 {
-	h->loop = loop;
+	h->w = w;
+	h->loop = w->loop;
 	h->every_ns = clock_ms_to_ns(MAX(1, MIN(BEAT_MS, limit_ms / 4)));
 	h->timer = (struct loop_timer){.fn = heartbeat_on_timer, .arg = h};
-	loop_timer_set(loop, &h->timer, 0);
+	loop_timer_set(h->loop, &h->timer, 0);
 }
 
 void

@@ -12,9 +12,12 @@
 #include "shm/board.h"
 #include "workers/common/loop.h"
 
+struct worker;
+
 struct heartbeat {
 	struct board *board;
 	struct loop *loop;
+	struct worker *w;
 	struct loop_timer timer;
 	uint64_t every_ns;
 	unsigned beats;
@@ -27,5 +30,5 @@ struct heartbeat {
 /* Open what is read later, set the gauges of an earlier life to 0 and beat once. */
 void heartbeat_init(struct heartbeat *h, struct board *board);
 /* Beat every 200 ms, or four times in limit_ms if that is shorter. */
-void heartbeat_start(struct heartbeat *h, struct loop *loop, uint32_t limit_ms);
+void heartbeat_start(struct heartbeat *h, struct worker *w, uint32_t limit_ms);
 void heartbeat_fini(struct heartbeat *h);

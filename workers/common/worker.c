@@ -18,6 +18,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
 #include "lib/base/panic.h"
+#include "workers/common/faults.h"
 #include "workers/common/heartbeat.h"
 #include "workers/common/worker.h"
 
@@ -43,6 +44,16 @@ void
 worker_drained(struct worker *w)
 {
 	loop_stop(w->loop);
+}
+
+void
+worker_ring(struct worker *w)
+{
+	const uint64_t one = 1;
+
+	(void)w;
+	/* Fails only where the counter is full, and then everybody has it to read. */
+	(void)!write(WORKER_FD_WAKE, &one, sizeof(one));
 }
 
 static void
@@ -349,7 +360,7 @@ life_start(struct life *l, int argc, char **argv, struct err *e)
 		return e->code;
 	if (sandbox_enter_late(&l->role->sandbox, e) != ERR_OK)
 		return e->code;
-	heartbeat_start(&l->heartbeat, l->w.loop, config->heartbeat_ms);
+	heartbeat_start(&l->heartbeat, &l->w, config->heartbeat_ms);
 	if (write(WORKER_FD_READY, "\n", 1) != 1)
 		return err_set(e, ERR_SYS, "readiness pipe: %s", strerror(errno));
 	(void)close(WORKER_FD_READY);
@@ -369,6 +380,7 @@ life_end(struct life *l)
 		loop_remove(l->w.loop, &l->signals);
 		loop_free(&l->w.loop);
 	}
+	faults_free(&l->w);
 	config_free(&l->config);
 	panic_attach(NULL, 0);
 	board_close(&l->w.board);

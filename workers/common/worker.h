@@ -50,6 +50,7 @@ struct worker {
 	const int *listen_fds;
 	unsigned listen_count;
 	bool draining;
+	struct worker_faults *faults; /* see faults.h */
 	void *state; /* the role's own, set by start */
 };
 
@@ -85,6 +86,10 @@ int worker_main(int argc, char **argv, const struct worker_role *role);
 
 /* After on_drain: all work is done, end now. */
 void worker_drained(struct worker *w);
+
+/* Tell the supervisor that something for it stands on the board: it shares the descriptor that it
+ * wakes this worker with, so this wakes both. */
+void worker_ring(struct worker *w);
 
 /* Give up: last words, one log line, exit status 1; the supervisor restarts the slot. */
 _Noreturn void worker_fail(struct worker *w, const struct err *e);
