@@ -110,3 +110,15 @@ bootstrap_mean(struct interval *out, const double *values, size_t len, unsigned 
 	interval_of(out, found, n, draws);
 	free(found);
 }
+
+void
+bootstrap_spread(struct interval *out, double *values, size_t len)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < len; i++) {
+		if (isfinite(values[i]))
+			values[n++] = values[i];
+	}
+	interval_of(out, values, n, len);
+}

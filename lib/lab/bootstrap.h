@@ -21,3 +21,5 @@ void bootstrap_apgr(struct interval *out, const struct metrics_pair *rows, size_
 /* Of the mean of values. */
 void bootstrap_mean(
 	struct interval *out, const double *values, size_t len, unsigned draws, uint64_t seed);
+/* Of values that were drawn already; they are sorted. */
+void bootstrap_spread(struct interval *out, double *values, size_t len);
