@@ -230,6 +230,7 @@ backend_stop(struct worker *w)
 	call_free_all(b);
 	probe_free_all(b);
 	sim_free(&b->sim);
+	http_free(&b->fault_http);
 	http_free(&b->http);
 	key_free(&b->key);
 	free(b->api_base);

@@ -16,6 +16,7 @@
 #include "lib/base/buf.h"
 #include "lib/base/err.h"
 #include "lib/base/json.h"
+#include "lib/fault/fault.h"
 #include "schemas/msg.h"
 #include "shm/board.h"
 #include "workers/common/bus.h"
@@ -446,6 +447,9 @@ struct call {
 	struct deployment_stat *stat; /* NULL: the table is full */
 	struct http_call *http; /* the transport's, whichever it is */
 	struct sim_call *sim;
+	const struct transport *transport; /* the kind's, unless a fault takes its place */
+	struct fault_call *fault; /* NULL: none on purpose */
+	char fault_label[32];	  /* "kind#id" of it, "" */
 };
 
 void call_start(struct backend *b, const struct msg *m, struct bytes *payload);
@@ -515,6 +519,7 @@ struct backend {
 	struct backend_limits limits;
 	const struct backend_kind *kind;
 	struct http *http;   /* NULL for kinds without */
+	struct http *fault_http; /* to the bad server of a fault; NULL: none was needed yet */
 	char *key;
 	char *api_base, *root_base; /* URLs without trailing slash */
 	struct call *calls[CALL_BUCKETS];
@@ -527,6 +532,68 @@ struct backend {
 
 /* kind_sim.c */
 void sim_free(struct sim **s_p);
+/* The whole body that an OpenAI-compatible server would send for this call: SSE or JSON. */
+MUST enum err_code sim_body(struct buf *out, const struct call *c, struct err *e);
+
+/* http_transport.c: the upstream's view of the call in c->request, and where it goes; *out points
+ * into url and c->request. */
+MUST enum err_code transport_prepare(struct http_request *out, struct buf *url, struct call *c,
+	struct err *e);
+/* Run the call's exchange as r on h, which need not be its backend's own. */
+MUST enum err_code transport_exchange(struct call *c, struct http *h, const struct http_request *r,
+	struct err *e);
+
+/* ---------------------------------------------------------------------------------------------
+ * fault_body.c, fault_server.c, fault_call.c - faults on purpose
+ *
+ * A call that a fault meets is sent to a bad server: a socket on 127.0.0.1 that this worker itself
+ * plays. What it sends, how it sends it and how it ends comes from the rule; where the rule lets the
+ * real answer (or the simulated model's) through, that is relayed. So libcurl, the readers and the
+ * error table see what a broken upstream would show them.
+ */
+
+/* A body on its way through a fault. Zero-initialise but for the first three. */
+struct fault_body {
+	const struct fault_rule *rule;
+	enum framing framing;
+	bool stream;
+	bool struck;	   /* the fault has come: nothing more goes through, but for duplicate_event */
+	struct buf event;  /* begun */
+	uint64_t pieces, bytes; /* of text, so far */
+};
+
+/* Add to out what goes through. */
+void fault_body_feed(struct fault_body *b, const char *p, size_t len, struct buf *out);
+/* The real answer ended: what stands without its empty line goes through. */
+void fault_body_end(struct fault_body *b, struct buf *out);
+void fault_body_fini(struct fault_body *b);
+
+enum fault_end { FAULT_END_NONE, FAULT_END_CLOSE, FAULT_END_RESET };
+enum fault_server_mode { FAULT_SERVER_HTTP, FAULT_SERVER_TLS, FAULT_SERVER_REFUSES };
+
+struct fault_server; /* for one connection */
+
+/* asked: the whole head of a request (TLS: its first bytes) came. drained: all sent is out. */
+struct fault_server_user {
+	void *arg;
+	void (*on_asked)(void *arg);
+	void (*on_drained)(void *arg);
+};
+
+MUST enum err_code fault_server_open(struct fault_server **out, struct loop *loop,
+	enum fault_server_mode mode, const struct fault_server_user *u, struct err *e);
+void fault_server_close(struct fault_server **s_p);
+unsigned fault_server_port(const struct fault_server *s);
+/* Send bytes at a time, every ms; before anything is sent. */
+void fault_server_drip(struct fault_server *s, uint64_t bytes, uint64_t ms);
+void fault_server_send(struct fault_server *s, const void *data, size_t len);
+/* After what was sent is out. */
+void fault_server_end(struct fault_server *s, enum fault_end end);
+size_t fault_server_pending(const struct fault_server *s);
+
+/* Does a fault meet this call? Then its transport is transport_fault from here on. */
+void fault_call_take(struct call *c, const struct msg_chat_start *s);
+extern const struct transport transport_fault;
 
 /* Does the life that asked still live? */
 bool asker_lives(struct backend *b, const struct asker *who);

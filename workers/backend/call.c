@@ -179,7 +179,7 @@ call_free(struct call *c)
 {
 	struct backend *b = c->backend;
 
-	b->kind->transport->stop(c);
+	c->transport->stop(c);
 	call_unlink(c);
 	loop_timer_clear(call_loop(c), &c->timer);
 	if (c->stat != NULL)
@@ -196,7 +196,7 @@ call_free(struct call *c)
 
 static void
 send_fail(struct backend *b, const struct asker *to, const struct err *e, unsigned http_status,
-	uint32_t seq, struct bytes *body)
+	uint32_t seq, const char *fault, struct bytes *body)
 {
 	struct msg m = {.type = MSG_CHAT_FAIL};
 
@@ -206,6 +206,7 @@ send_fail(struct backend *b, const struct asker *to, const struct err *e, unsign
 		.retry_after_ms = e->retry_after_ms,
 		.seq = seq,
 		.text = msg_str(e->text),
+		.fault = msg_str(fault),
 	};
 	(void)asker_reply(b, to, &m, body);
 }
@@ -235,6 +236,7 @@ send_end(struct call *c, uint64_t now_ns)
 		.finish_reason = msg_str(c->answer.finish_reason),
 		.ttft_us = us_between(c->sent_ns, c->first_ns),
 		.total_us = us_between(c->started_ns, now_ns),
+		.fault = msg_str(c->fault_label),
 	};
 	if (!c->stream)
 		body = bytes_from_buf(&c->whole);
@@ -258,7 +260,8 @@ call_close(struct call *c)
 			c->upstream_status, c->failure.text);
 		if (c->answer.error_body.len > 0)
 			body = bytes_from_buf(&c->answer.error_body);
-		send_fail(c->backend, &c->asker, &c->failure, c->upstream_status, c->seq, body);
+		send_fail(c->backend, &c->asker, &c->failure, c->upstream_status, c->seq,
+			c->fault_label, body);
 		bytes_unref(&body);
 	}
 	call_free(c);
@@ -307,7 +310,9 @@ call_send_deltas(struct call *c)
 	size_t n;
 
 	while ((n = call_sendable(c)) > 0) {
-		m.chat_delta = (struct msg_chat_delta){.seq = c->seq, .tokens = c->answer.tokens};
+		m.chat_delta = (struct msg_chat_delta){.seq = c->seq,
+			.tokens = c->answer.tokens,
+			.fault = msg_str(c->fault_label)};
 		if (n == out->len) {
 			payload = bytes_from_buf(out);
 		} else {
@@ -365,7 +370,7 @@ call_flush(struct call *c)
 	if (c->paused && !call_is_full(c)) {
 		c->paused = false;
 		c->last_ns = clock_ns();
-		c->backend->kind->transport->resume(c);
+		c->transport->resume(c);
 	}
 	call_arm(c); /* the first byte started a shorter deadline than the one before it */
 }
@@ -439,7 +444,7 @@ call_on_timer(void *arg)
 		(unsigned long long)((now_ns - from) / NS_PER_MS));
 	c->failure = e;
 	c->result = code;
-	c->backend->kind->transport->stop(c);
+	c->transport->stop(c);
 	buf_clear(&c->answer.out);
 	call_close(c);
 }
@@ -497,6 +502,7 @@ call_new(struct backend *b, const struct msg *m, const struct asker *who, struct
 
 	CHECK(c != NULL);
 	c->backend = b;
+	c->transport = b->kind->transport;
 	c->asker = *who;
 	c->stream = s->stream && s->endpoint != MSG_ENDPOINT_EMBEDDINGS;
 	(void)msg_str_copy(c->model, sizeof(c->model), s->model);
@@ -563,13 +569,14 @@ call_start(struct backend *b, const struct msg *m, struct bytes *payload)
 	struct call *c;
 
 	if (call_refuse(b, m, payload, &e) != ERR_OK) {
-		send_fail(b, &who, &e, 0, 0, NULL);
+		send_fail(b, &who, &e, 0, 0, "", NULL);
 		return;
 	}
 	c = call_new(b, m, &who, payload);
 	count(c, COUNTER_UP_CALLS);
 	call_arm(c);
-	if (b->kind->transport->start(c, &e) != ERR_OK)
+	fault_call_take(c, &m->chat_start);
+	if (c->transport->start(c, &e) != ERR_OK)
 		call_done(c, e.code, &e);
 	call_flush_all(b);
 }

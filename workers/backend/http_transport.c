@@ -146,16 +146,10 @@ transport_on_done(void *arg, enum err_code code, const struct err *why)
 	}
 }
 
-static enum err_code
-transport_start(struct call *c, struct err *e)
+enum err_code
+transport_prepare(struct http_request *out, struct buf *url, struct call *c, struct err *e)
 {
-	AUTO(buf_fini) struct buf url = BUF_INIT;
 	struct backend *b = c->backend;
-	const struct http_user user = {.arg = c,
-		.on_sent = transport_on_sent,
-		.on_data = transport_on_data,
-		.on_done = transport_on_done};
-	struct http_request request;
 	enum err_code code;
 
 	code = b->kind->request(&c->request, &c->asked, e);
@@ -166,13 +160,34 @@ transport_start(struct call *c, struct err *e)
 			(unsigned long long)c->asker.request_id, buf_str(&c->request.dropped));
 	c->answer.want_usage = c->request.want_usage;
 	c->answer.base64 = c->request.base64;
-	buf_add_str(&url, b->api_base);
-	buf_add_str(&url, c->request.path);
-	request = (struct http_request){.url = url.data,
+	buf_add_str(url, b->api_base);
+	buf_add_str(url, c->request.path);
+	*out = (struct http_request){.url = url->data,
 		.parts = c->request.parts,
 		.parts_len = c->request.parts_len,
 		.len = c->request.len};
-	return http_start(b->http, &c->http, &request, &user, e);
+	return ERR_OK;
+}
+
+enum err_code
+transport_exchange(struct call *c, struct http *h, const struct http_request *r, struct err *e)
+{
+	const struct http_user user = {.arg = c,
+		.on_sent = transport_on_sent,
+		.on_data = transport_on_data,
+		.on_done = transport_on_done};
+
+	return http_start(h, &c->http, r, &user, e);
+}
+
+static enum err_code
+transport_start(struct call *c, struct err *e)
+{
+	AUTO(buf_fini) struct buf url = BUF_INIT;
+	struct http_request request;
+	enum err_code code = transport_prepare(&request, &url, c, e);
+
+	return code != ERR_OK ? code : transport_exchange(c, c->backend->http, &request, e);
 }
 
 static void

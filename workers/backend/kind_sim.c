@@ -152,10 +152,9 @@ sim_put_message(struct sim_call *s, struct buf *b)
 }
 
 static void
-sim_end_whole(struct sim_call *s)
+sim_put_whole(struct sim_call *s, struct buf *b)
 {
 	struct call *c = s->call;
-	struct buf *b = &c->whole;
 	bool is_chat = c->answer.endpoint == MSG_ENDPOINT_CHAT;
 
 	sim_set_end(s);
@@ -172,6 +171,14 @@ sim_end_whole(struct sim_call *s)
 	buf_add_str(b, "}]");
 	answer_put_usage(b, &c->answer.usage);
 	json_put_end(b, '}');
+}
+
+static void
+sim_end_whole(struct sim_call *s)
+{
+	struct call *c = s->call;
+
+	sim_put_whole(s, &c->whole);
 	c->first_ns = c->token_ns = clock_ns();
 	call_done(c, ERR_OK, NULL);
 }
@@ -277,9 +284,8 @@ sim_put_embedding(struct call *c, struct buf *b, struct json input, uint32_t ind
 }
 
 static enum err_code
-sim_embeddings(struct call *c, struct err *e)
+sim_put_embeddings(struct call *c, struct buf *b, struct err *e)
 {
-	struct buf *b = &c->whole;
 	struct json body, input, item;
 	struct json_iter it;
 	uint32_t index = 0;
@@ -310,8 +316,17 @@ sim_embeddings(struct call *c, struct err *e)
 	json_put_member_u64(b, "total_tokens", c->answer.usage.prompt);
 	buf_add_str(b, "}}");
 	c->answer.usage.known = true;
-	call_done(c, ERR_OK, NULL);
 	return ERR_OK;
+}
+
+static enum err_code
+sim_embeddings(struct call *c, struct err *e)
+{
+	enum err_code code = sim_put_embeddings(c, &c->whole, e);
+
+	if (code == ERR_OK)
+		call_done(c, ERR_OK, NULL);
+	return code;
 }
 
 /* ---- transport ---- */
@@ -325,6 +340,53 @@ sim_serves(const struct backend *b, const char *model)
 		if (strcmp(config->sim.models[i], model) == 0)
 			return true;
 	return config->sim.models_len == 0 && strcmp(config->name, model) == 0;
+}
+
+/* What an OpenAI-compatible server with this model would send as the answer's body. */
+static enum err_code
+sim_put_body(struct call *scratch, struct buf *body, struct err *e)
+{
+	struct sim_call s = {.call = scratch};
+	enum err_code code;
+
+	if (scratch->asked.endpoint == MSG_ENDPOINT_EMBEDDINGS)
+		return sim_put_embeddings(scratch, body, e);
+	code = sim_plan(&s.plan, scratch->backend->config, &scratch->asked, e);
+	if (code == ERR_OK && scratch->stream) {
+		while (s.emitted < s.plan.tokens)
+			sim_emit(&s);
+		sim_end_stream(&s);
+		buf_add(body, scratch->answer.out.data, scratch->answer.out.len);
+		buf_add_str(body, "data: [DONE]\n\n");
+	} else if (code == ERR_OK) {
+		sim_put_whole(&s, body);
+	}
+	sim_plan_fini(&s.plan);
+	return code;
+}
+
+enum err_code
+sim_body(struct buf *out, const struct call *c, struct err *e)
+{
+	struct call *scratch;
+	enum err_code code;
+
+	if (!sim_serves(c->backend, c->model))
+		return err_set(e, ERR_UPSTREAM_MODEL, "model %s is not simulated here", c->model);
+	scratch = calloc(1, sizeof(*scratch));
+	CHECK(scratch != NULL);
+	scratch->backend = c->backend;
+	scratch->asked = c->asked;
+	scratch->stream = c->stream;
+	memcpy(scratch->model, c->model, sizeof(scratch->model));
+	answer_init(&scratch->answer, c->backend->kind, c->asked.endpoint);
+	memcpy(scratch->answer.id, c->answer.id, sizeof(scratch->answer.id));
+	memcpy(scratch->answer.model, c->model, sizeof(scratch->answer.model));
+	scratch->answer.created_s = c->answer.created_s;
+	code = sim_put_body(scratch, out, e);
+	answer_fini(&scratch->answer);
+	free(scratch);
+	return code;
 }
 
 static struct sim *
