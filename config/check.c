@@ -410,4 +410,5 @@ config_check(const struct config *c, const struct tree *t, struct config_faults 
 		check_route(&k, i);
 	for (size_t i = 0; i < c->rules_len; i++)
 		check_rule(&k, i);
+	config_check_fault_rows(c, t, faults);
 }

@@ -18,6 +18,7 @@
 #include "lib/base/base.h"
 #include "lib/base/err.h"
 #include "lib/base/log.h"
+#include "lib/fault/fault.h"
 
 struct buf;
 
@@ -192,6 +193,15 @@ struct config_rule {
 	unsigned line;
 };
 
+/* A fault on purpose: config_fault_line makes the line of fault_parse out of it. */
+struct config_fault_row {
+	char *kind;
+#define FAULT_PARAM(symbol, name, use, type, field, min, max, help) char *p_##name;
+#include "lib/fault/param_list.h"
+#undef FAULT_PARAM
+	unsigned line;
+};
+
 struct config {
 	char *run_dir;
 	struct config_listen *listen;
@@ -218,6 +228,8 @@ struct config {
 	size_t routes_len;
 	struct config_rule *rules;
 	size_t rules_len;
+	struct config_fault_row *faults;
+	size_t faults_len;
 };
 
 /* Where a process of this user keeps its runtime files unless the config says otherwise. */
@@ -256,6 +268,36 @@ const struct config_backend *config_backend(const struct config *c, const char *
 const struct config_encoder *config_encoder(const struct config *c, const char *name);
 const struct config_model *config_model(const struct config *c, const char *name);
 const struct config_route *config_route(const struct config *c, const char *name);
+
+/* A route's `scorer` taken apart: views of the text. */
+struct config_scorer {
+	size_t name_len;
+	const char *rest; /* behind the colon: a file or an encoder's name; NULL: none */
+};
+struct config_scorer config_scorer_split(const char *text);
+
+/* What config_scorer_split's name stands for. */
+enum config_scorer_kind {
+	CONFIG_SCORER_UNKNOWN,
+	CONFIG_SCORER_PLAIN, /* needs nothing */
+	CONFIG_SCORER_FILE,  /* reads a file */
+	CONFIG_SCORER_ASKS   /* asks a classifier */
+};
+enum config_scorer_kind config_scorer_kind(const char *name, size_t len);
+
+/* The folders of the scorer files that routes name, each once; texts are the config's. The gateways
+ * may read them. Returns how many; at most max are put into out. */
+enum { CONFIG_SCORER_FOLDERS_MAX = 16 };
+struct config_folder {
+	const char *path; /* of a file in it */
+	size_t len;	  /* of the folder's part */
+};
+size_t config_scorer_folders(struct config_folder *out, size_t max, const struct config *c);
+
+void config_fault_line(struct buf *out, const struct config_fault_row *row);
+/* Do the names exist that a rule asks for? ERR_INPUT as fault_parse gives it. */
+MUST enum err_code config_fault_check(const struct config *c, const struct fault_rule *r,
+	struct err *e);
 
 /*
  * A hash of what a worker was built from (line numbers do not count), so that a reload restarts it

@@ -68,6 +68,8 @@ CONFIG_LIST(TOP, models, ROWS, models, MODEL, NOT_SAID, 256,
 CONFIG_LIST(TOP, routes, ROWS, routes, ROUTE, NOT_SAID, 64,
 	"names that clients put in `model` to have one chosen; without it, `auto` over all models")
 CONFIG_LIST(TOP, rules, ROWS, rules, RULE, NOT_SAID, 256, "word rules that decide before the score")
+CONFIG_LIST(TOP, faults, ROWS, faults, FAULT, NOT_SAID, 32,
+	"faults on purpose, for rehearsals: nothing of it in a daemon that people rely on")
 
 CONFIG_SECTION(LOG, struct config, "log", "What is logged.")
 CONFIG_KEY(LOG, level, LOG_LEVEL, log_level, "info", 0, 0, "", "the least level that is written")
@@ -243,6 +245,16 @@ CONFIG_LIST(RULE, routes, NAMES, routes, NONE, NOT_SAID, 64,
 	"only in these routes; default: in all")
 CONFIG_KEY(RULE, model, MODEL, model, REQUIRED, 0, 0, "",
 	"where it sends to: a model, or a route whose models are meant")
+
+CONFIG_ROW_SECTION(FAULT, struct config_fault_row, "faults[]",
+	"One fault on purpose, as `shunt fault add` takes it. In force from the daemon's start or "
+	"the reload that brings it.")
+CONFIG_KEY(FAULT, kind, TEXT, kind, REQUIRED, 0, 0, "",
+	"what goes wrong; `shunt fault kinds` lists them and what each of them takes")
+#define FAULT_PARAM(symbol, name, use, type, field, min, max, help)                                \
+	CONFIG_KEY(FAULT, name, TEXT, p_##name, NOT_SAID, 0, 0, "", help)
+#include "lib/fault/param_list.h"
+#undef FAULT_PARAM
 
 #undef CONFIG_SECTION
 #undef CONFIG_ROW_SECTION

@@ -21,3 +21,6 @@ void config_imply_values(struct config *c, const char *path);
 void config_imply_rows(struct config *c);
 /* check.c: what no single key can say. Run after both: rows that were added count as names. */
 void config_check(const struct config *c, const struct tree *t, struct config_faults *faults);
+/* fault_rows.c: likewise for the rows of `faults`. */
+void config_check_fault_rows(const struct config *c, const struct tree *t,
+	struct config_faults *faults);

@@ -148,6 +148,16 @@ static const struct row rows[] = {
 	{SIM MODEL "rules:\n  - name: r\n    model: m\n", 0, "can never fire"},
 	{SIM MODEL "rules:\n  - name: r\n    model: m\n    words: [ok, \"*bad\"]\n", 6,
 		"a * may only end a word"},
+	/* faults on purpose */
+	{SIM "faults:\n  - every: 3\n", 3, "faults[0].kind: is required"},
+	{SIM "faults:\n  - kind: stats\n", 3, "faults[0].kind: no fault is named `stats`; did"},
+	{SIM "faults:\n  - kind: status\n    every: 3\n    status: 200\n", 5,
+		"faults[0].status: `200` is not between 400 and 599"},
+	{SIM "faults:\n  - kind: status\n    route: aut\n", 4,
+		"faults[0].route: no route is named `aut`; did you mean `auto`?"},
+	{SIM "faults:\n  - {kind: reset}\n  - kind: kill\n", 4,
+		"faults[1].worker: is required for a kill fault"},
+	{SIM "faults:\n  - kind: reset\n    sttus: 500\n", 4, "unknown key `sttus` in faults[0]"},
 };
 
 ParameterizedTestParameters(config_faults, each_is_told_with_its_line)
