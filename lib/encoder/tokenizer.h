@@ -32,7 +32,7 @@ MUST enum err_code tokenizer_attach(struct tokenizer **out, const void *image, s
 	struct err *e);
 void tokenizer_free(struct tokenizer **t_p);
 
-/* The vocabulary's size: ids are smaller. */
+/* Every id is smaller: 1 + the largest that the vocabulary, the added and special tokens have. */
 uint32_t tokenizer_size(const struct tokenizer *t);
 /* max_length of the file's truncation, 0: none. */
 uint32_t tokenizer_max_length(const struct tokenizer *t);
@@ -65,8 +65,10 @@ struct tokenizer_options {
 
 /*
  * Encode text, and pair where pair is not NULL. Any bytes: invalid UTF-8 becomes U+FFFD, NUL is
- * text. Linear in the length of the text. scratch is the caller's working memory, reused.
- * ERR_INPUT: max_length leaves no room for the special tokens.
+ * text. Linear in the length of the text. scratch is the caller's working memory, reused: it also
+ * remembers the ids of words, so one scratch per tokenizer and thread is best.
+ * ERR_INPUT: max_length leaves no room for the special tokens; a text of more than 64 MiB; one that
+ * a pattern of the file takes too many steps for, or that needs an unknown token where none is set.
  */
 struct tokenizer_scratch;
 struct tokenizer_scratch *tokenizer_scratch_new(void);
