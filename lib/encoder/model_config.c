@@ -98,6 +98,10 @@ read_sizes(struct model_config *c, const struct reader *r)
 	if (f->parts[MODEL_RELATIVE] == NULL)
 		c->buckets = 0;
 	c->position_offset = f->positions_after_padding ? padding + 1 : 0;
+	c->padding = f->positions_after_padding ? padding : c->vocab;
+	if (c->padding > c->vocab || (f->positions_after_padding && padding == c->vocab))
+		return err_set(r->e, ERR_CONFIG, "%s: pad_token_id %u is outside of the vocabulary",
+			r->what, padding);
 	if (c->position_offset >= c->positions)
 		return err_set(r->e, ERR_CONFIG,
 			"%s: pad_token_id %u leaves no position of max_position_embeddings %u",

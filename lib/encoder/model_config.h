@@ -29,6 +29,7 @@ struct model_config {
 	uint32_t vocab;
 	uint32_t positions;	  /* rows of the table, those before position_offset included */
 	uint32_t position_offset; /* the first token's row */
+	uint32_t padding;	  /* RoBERTa: pad_token_id, whose position is the row before; or vocab */
 	uint32_t types;		  /* rows of the token type table, 0: none */
 	uint32_t buckets;	  /* of relative positions, 0: none */
 	uint32_t labels;	  /* 0: as many as the head's weights have rows */
