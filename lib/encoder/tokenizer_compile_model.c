@@ -2,6 +2,7 @@
 /*
  * tokenizer_compile_model.c - the model of a tokenizer.json: vocabulary, scores, merges
  */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -267,6 +268,52 @@ model_bpe(struct tokenizer_draft *d, struct json v, size_t *count, struct err *e
 	return ERR_OK;
 }
 
+/*
+ * A score as the reference's JSON reader has it: the digits as an integer of 64 bits, scaled by a
+ * power of ten; up to one unit off the nearest double. Ties between segmentations hang on it.
+ */
+static double
+score_scale(uint64_t digits, int64_t exponent)
+{
+	double f = (double)digits;
+
+	if (f == 0)
+		return 0;
+	for (; exponent < -308; exponent += 308)
+		f /= 1e308;
+	return exponent < 0 ? f / pow(10, (double)-exponent) : f * pow(10, (double)exponent);
+}
+
+static double
+score_read(struct json number)
+{
+	const char *p = number.p, *end = p + number.len;
+	bool minus = *p == '-', point = false, full = false;
+	uint64_t digits = 0, exponent = 0;
+	int64_t scale = 0;
+
+	for (p += minus; p < end && *p != 'e' && *p != 'E'; p++) {
+		uint64_t digit = (uint64_t)(*p - '0');
+
+		if (*p == '.') {
+			point = true;
+			continue;
+		}
+		full = full || digits > (UINT64_MAX - digit) / 10;
+		if (!full)
+			digits = digits * 10 + digit;
+		scale += full ? !point : -(int)point;
+	}
+	if (p < end) {
+		bool down = p[1] == '-';
+
+		for (p += p[1] == '-' || p[1] == '+' ? 2 : 1; p < end && exponent < 4096; p++)
+			exponent = exponent * 10 + (uint64_t)(*p - '0');
+		scale += down ? -(int64_t)exponent : (int64_t)exponent;
+	}
+	return minus ? -score_scale(digits, scale) : score_scale(digits, scale);
+}
+
 static enum err_code
 model_unigram(struct tokenizer_draft *d, struct json v, size_t *count, struct err *e)
 {
@@ -282,6 +329,7 @@ model_unigram(struct tokenizer_draft *d, struct json v, size_t *count, struct er
 			text.type != JSON_STRING || !json_double(&score, number) ||
 			*count >= TRIE_MAX)
 			return tokenizer_bad(d, "model.vocab", "a list of [token, score]", e);
+		score = score_read(number);
 		gathered_add(&g, text, (uint32_t)*count);
 		buf_add(&d->sections[SECTION_SCORE], &score, sizeof(score));
 		d->head.min_score = *count == 0 ? score : MIN(d->head.min_score, score);

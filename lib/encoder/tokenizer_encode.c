@@ -134,7 +134,8 @@ piece_encode(struct tokens *out, const struct tokenizer *t, struct tokenizer_scr
 
 /*
  * How many tokens the reference sees of a sequence: it stops after the piece that reaches the
- * limit. Which of two texts that are both too long counts as the longer one hangs on it.
+ * limit, unless that is an added token. Which of two texts that are both too long counts as the
+ * longer one hangs on it.
  */
 static size_t
 tokens_seen(const struct tokenizer_stage *stage, size_t len, uint32_t limit, bool from_left)
@@ -145,6 +146,8 @@ tokens_seen(const struct tokenizer_stage *stage, size_t len, uint32_t limit, boo
 		const struct tokenizer_piece *p =
 			from_left ? &stage->pieces[stage->len - 1 - i] : &stage->pieces[i];
 
+		if (p->id != TOKENIZER_NONE)
+			continue;
 		if (!from_left && p->tokens >= limit)
 			return p->tokens;
 		before = p == stage->pieces ? 0 : p[-1].tokens;
