@@ -161,24 +161,41 @@ predict_scorer(struct predictions *out, const struct predict_plan *plan, const s
 	return ask_rows(out, plan, s, NULL, plan->len, e);
 }
 
-/* Train on rows, ask about which. */
-static enum err_code
-train_and_ask(struct predictions *out, const struct predict_plan *plan, enum scorer_id id,
-	const struct train_options *o, const uint32_t *rows, size_t rows_len,
-	const uint32_t *which, size_t which_len, struct err *e)
-{
-	AUTO(scorer_free) struct scorer *s = NULL;
-	AUTO(buf_fini) struct buf file = BUF_INIT;
-	uint64_t start = clock_ns();
-	enum err_code code = train_run(&file, NULL, plan->d, rows, rows_len, id, o, e);
+/* A scorer made for the purpose. */
+struct trained {
+	struct buf file;
+	struct scorer *s;
+	double seconds;
+};
 
-	out->train_s += (double)(clock_ns() - start) / (double)NS_PER_S;
-	out->trainings++;
+static void
+trained_fini(struct trained *t)
+{
+	scorer_free(&t->s);
+	buf_fini(&t->file);
+}
+
+static enum err_code
+trained_init(struct trained *t, const struct dataset *d, enum scorer_id id,
+	const struct train_options *o, const uint32_t *rows, size_t rows_len, struct err *e)
+{
+	uint64_t start = clock_ns();
+	enum err_code code = train_run(&t->file, NULL, d, rows, rows_len, id, o, e);
+
+	t->seconds = (double)(clock_ns() - start) / (double)NS_PER_S;
 	if (code != ERR_OK)
 		return code;
-	out->file_bytes = file.len;
-	code = scorer_open(&s, id, "the trained scorer", file.data, file.len, e);
-	return code != ERR_OK ? code : ask_rows(out, plan, s, which, which_len, e);
+	return scorer_open(&t->s, id, "the trained scorer", t->file.data, t->file.len, e);
+}
+
+static enum err_code
+trained_ask(struct predictions *out, const struct trained *t, const struct predict_plan *plan,
+	const uint32_t *which, size_t which_len, struct err *e)
+{
+	out->train_s += t->seconds;
+	out->trainings++;
+	out->file_bytes = t->file.len;
+	return ask_rows(out, plan, t->s, which, which_len, e);
 }
 
 static int
@@ -193,6 +210,7 @@ enum err_code
 predict_transfer(struct predictions *out, const struct predict_plan *plan, enum scorer_id id,
 	const struct train_options *o, const uint32_t *train_rows, size_t train_len, struct err *e)
 {
+	AUTO(trained_fini) struct trained t = {.s = NULL};
 	uint64_t *asked = zeroed(plan->len, sizeof(*asked));
 	uint32_t *kept = zeroed(train_len, sizeof(*kept));
 	size_t kept_len = 0;
@@ -206,11 +224,11 @@ predict_transfer(struct predictions *out, const struct predict_plan *plan, enum 
 			    compare_hashes) == NULL)
 			kept[kept_len++] = train_rows[i];
 	}
-	if (kept_len == 0)
-		code = err_set(e, ERR_INPUT, "no training row has a prompt that is not asked about");
-	else
-		code = train_and_ask(
-			out, plan, id, o, kept, kept_len, NULL, plan->len, e);
+	code = kept_len > 0 ? trained_init(&t, plan->d, id, o, kept, kept_len, e) :
+			      err_set(e, ERR_INPUT,
+				      "no training row has a prompt that is not asked about");
+	if (code == ERR_OK)
+		code = trained_ask(out, &t, plan, NULL, plan->len, e);
 	free(asked);
 	free(kept);
 	return code;
@@ -233,39 +251,75 @@ fold_progress(void *arg, const char *stage, double done)
 		f->outer->progress_arg, text, ((double)f->fold + done) / (double)f->folds);
 }
 
-enum err_code
-predict_folds(struct predictions *out, const struct predict_plan *plan, enum scorer_id id,
-	const struct train_options *o, unsigned folds, struct err *e)
+/* The rows of one fold, and the others. */
+static size_t
+fold_split(uint32_t *others, size_t *inside, const struct predict_validation *v, unsigned fold)
 {
-	uint32_t *rows = zeroed(plan->len, sizeof(*rows));
-	uint32_t *which = zeroed(plan->len, sizeof(*which));
-	enum err_code code = ERR_OK;
+	size_t n = 0;
 
-	for (unsigned f = 0; f < folds && code == ERR_OK; f++) {
-		struct fold_progress at = {.outer = o, .fold = f, .folds = folds};
-		struct train_options options = *o;
-		size_t rows_len = 0, which_len = 0;
-
-		for (size_t i = 0; i < plan->len; i++) {
-			const struct dataset_row *r = &plan->d->rows[plan->rows[i]];
-
-			if (dataset_fold(r, folds, plan->seed) == f)
-				which[which_len++] = (uint32_t)i;
-			else
-				rows[rows_len++] = plan->rows[i];
-		}
-		if (which_len == 0 || rows_len == 0) {
-			code = err_set(e, ERR_INPUT,
-				"%zu rows are too few for %u folds: fold %u has %s", plan->len,
-				folds, f, which_len == 0 ? "none" : "all");
-			break;
-		}
-		options.progress = o->progress != NULL ? fold_progress : NULL;
-		options.progress_arg = &at;
-		code = train_and_ask(
-			out, plan, id, &options, rows, rows_len, which, which_len, e);
+	*inside = 0;
+	for (size_t i = 0; i < v->len; i++) {
+		if (dataset_fold(&v->d->rows[v->rows[i]], v->folds, v->seed) == fold)
+			(*inside)++;
+		else
+			others[n++] = v->rows[i];
 	}
-	free(rows);
+	return n;
+}
+
+/* Ask the scorer of one fold about the plan's rows in it. */
+static enum err_code
+fold_ask(struct predictions *out, const struct predict_plan *plan, const struct trained *t,
+	const struct predict_validation *v, unsigned fold, struct err *e)
+{
+	uint32_t *which = zeroed(plan->len, sizeof(*which));
+	size_t len = 0;
+	enum err_code code;
+
+	for (size_t i = 0; i < plan->len; i++) {
+		if (dataset_fold(&v->d->rows[plan->rows[i]], v->folds, v->seed) == fold)
+			which[len++] = (uint32_t)i;
+	}
+	code = trained_ask(out, t, plan, which, len, e);
 	free(which);
 	return code;
+}
+
+static enum err_code
+fold_run(struct predictions *outs, const struct predict_plan *plans, size_t plans_len,
+	const struct predict_validation *v, unsigned fold, enum scorer_id id,
+	const struct train_options *o, struct err *e)
+{
+	AUTO(trained_fini) struct trained t = {.s = NULL};
+	struct fold_progress at = {.outer = o, .fold = fold, .folds = v->folds};
+	struct train_options options = *o;
+	uint32_t *others = zeroed(v->len, sizeof(*others));
+	size_t inside, others_len = fold_split(others, &inside, v, fold);
+	enum err_code code;
+
+	options.progress = o->progress != NULL ? fold_progress : NULL;
+	options.progress_arg = &at;
+	if (inside == 0 || others_len == 0)
+		code = err_set(e, ERR_INPUT, "%zu rows are too few for %u folds: fold %u has %s",
+			v->len, v->folds, fold + 1, inside == 0 ? "none" : "all");
+	else
+		code = trained_init(&t, v->d, id, &options, others, others_len, e);
+	for (size_t p = 0; code == ERR_OK && p < plans_len; p++)
+		code = fold_ask(&outs[p], &plans[p], &t, v, fold, e);
+	free(others);
+	return code;
+}
+
+enum err_code
+predict_folds(struct predictions *outs, const struct predict_plan *plans, size_t plans_len,
+	const struct predict_validation *v, enum scorer_id id, const struct train_options *o,
+	struct err *e)
+{
+	for (unsigned f = 0; f < v->folds; f++) {
+		enum err_code code = fold_run(outs, plans, plans_len, v, f, id, o, e);
+
+		if (code != ERR_OK)
+			return code;
+	}
+	return ERR_OK;
 }

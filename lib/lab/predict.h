@@ -79,8 +79,17 @@ MUST enum err_code predict_transfer(struct predictions *out, const struct predic
 	size_t train_len, struct err *e);
 
 /*
- * Cross-validate: each fold (by prompt, dataset_fold) is asked a scorer that was trained on the
- * other folds. ERR_INPUT where a fold is empty.
+ * Cross-validate: for each fold of rows (by prompt, dataset_fold) a scorer is trained on the rows
+ * of the other folds and asked about those of the fold that are in each plan. ERR_INPUT where a
+ * fold is empty.
  */
-MUST enum err_code predict_folds(struct predictions *out, const struct predict_plan *plan,
-	enum scorer_id id, const struct train_options *o, unsigned folds, struct err *e);
+struct predict_validation {
+	const struct dataset *d;
+	const uint32_t *rows;
+	size_t len;
+	unsigned folds;
+	uint64_t seed;
+};
+MUST enum err_code predict_folds(struct predictions *outs, const struct predict_plan *plans,
+	size_t plans_len, const struct predict_validation *v, enum scorer_id id,
+	const struct train_options *o, struct err *e);
