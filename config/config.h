@@ -295,6 +295,8 @@ struct config_folder {
 size_t config_scorer_folders(struct config_folder *out, size_t max, const struct config *c);
 
 void config_fault_line(struct buf *out, const struct config_fault_row *row);
+/* The rows as rules, without ids; returns how many. */
+size_t config_fault_rules(const struct config *c, struct fault_rule out[FAULTS_MAX]);
 /* Do the names exist that a rule asks for? ERR_INPUT as fault_parse gives it. */
 MUST enum err_code config_fault_check(const struct config *c, const struct fault_rule *r,
 	struct err *e);

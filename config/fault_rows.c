@@ -92,3 +92,19 @@ config_check_fault_rows(const struct config *c, const struct tree *t, struct con
 			fault_rows_complain(&c->faults[i], i, t, faults, &e);
 	}
 }
+
+size_t
+config_fault_rules(const struct config *c, struct fault_rule out[FAULTS_MAX])
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < c->faults_len && n < FAULTS_MAX; i++) {
+		AUTO(buf_fini) struct buf line = BUF_INIT;
+
+		config_fault_line(&line, &c->faults[i]);
+		/* checked when the config was accepted */
+		CHECK(fault_parse(&out[n], buf_str(&line), NULL) == ERR_OK);
+		out[n++].origin = FAULT_FROM_CONFIG;
+	}
+	return n;
+}

@@ -140,6 +140,7 @@ seat_spawn(struct supervisor *s, struct seat *seat)
 		log_info("worker_started", "role=%s name=%s slot=%u pid=%d generation=%u",
 			table_role(seat->role)->name, seat->name, seat->slot, seat->pid,
 			seat->generation);
+		fault_on_spawn(s, seat);
 		return;
 	}
 	log_error("worker_unstarted", "role=%s name=%s slot=%u text=\"%s\"",

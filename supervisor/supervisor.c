@@ -214,6 +214,7 @@ supervisor_run(struct supervisor *s, struct err *e)
 	log_info("starting", "version=%s pid=%d config=%s run_dir=%s", SHUNT_VERSION, getpid(),
 		s->config_path, s->config->run_dir);
 	listen_log(s->listen);
+	fault_seed(s);
 	table_reconcile(s);
 	while (s->phase != PHASE_DONE)
 		if (watch_turn(s, e) != ERR_OK)

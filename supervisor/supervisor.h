@@ -23,6 +23,8 @@ struct listen_set;
 struct notify;
 struct rundir;
 
+enum { SEAT_LIMITS = 3 }; /* kinds of faults that are limits of a process */
+
 /* One slot of the board, seen from the process that fills it. */
 struct seat {
 	unsigned slot;
@@ -47,6 +49,19 @@ struct seat {
 	uint64_t since_ns;	      /* in this state */
 	uint64_t started_ns, ready_ns;
 	uint64_t deadline_ns; /* of this state; 0: none */
+	/* faults on purpose */
+	uint64_t frozen_until_ns; /* stopped by one; 0: not */
+	uint32_t crashed;	  /* the generation that crash_loop has looked at */
+	struct {
+		uint64_t rule;	 /* 0: none */
+		uint64_t before; /* the soft limit it had */
+	} limited[SEAT_LIMITS];
+};
+
+/* When a rule's next round of signals is due. */
+struct fault_watch {
+	uint64_t id;
+	uint64_t next_ns;
 };
 
 /* The weights of one model in one form, and who makes them. */
@@ -89,6 +104,9 @@ struct supervisor {
 	bool rows_changed;	/* workers must be woken before the next wait */
 	bool unplaced;		/* a wanted worker found no free slot */
 	bool announced;		/* READY=1 was sent */
+	uint64_t faults_seq; /* of the board's fault table when it was copied; 0: none was ever set */
+	struct fault_rules faults;
+	struct fault_watch fault_watch[FAULTS_MAX];
 	enum supervisor_phase phase;
 	uint32_t stop_order; /* of the group that is stopping */
 };
@@ -145,6 +163,13 @@ void stop_advance(struct supervisor *s);
 MUST enum err_code watch_open(struct supervisor *s, struct err *e);
 MUST enum err_code watch_seat(struct supervisor *s, struct seat *seat, struct err *e);
 MUST enum err_code watch_turn(struct supervisor *s, struct err *e);
+
+/* fault.c: faults on purpose */
+void fault_seed(struct supervisor *s); /* those of the config, before the first worker */
+void fault_act(struct supervisor *s);
+void fault_on_spawn(struct supervisor *s, struct seat *seat);
+/* The sooner of next_ns (0: never) and what is due here. */
+uint64_t fault_next(const struct supervisor *s, uint64_t next_ns);
 
 /* check.c: `shuntd --check`; path as the user wrote it; returns the exit status */
 int check_file(const char *path);

@@ -17,7 +17,7 @@
 #include "supervisor/notify.h"
 #include "supervisor/supervisor.h"
 
-enum watch_kind { WATCH_SIGNAL, WATCH_TIMER, WATCH_END, WATCH_READY, WATCH_WEIGHTS };
+enum watch_kind { WATCH_SIGNAL, WATCH_TIMER, WATCH_END, WATCH_READY, WATCH_WEIGHTS, WATCH_BELL };
 enum { WATCH_BATCH = 64 };
 
 _Static_assert((SLOTS_MAX & (SLOTS_MAX - 1)) == 0 && SLOTS_MAX <= 256, "a slot is a masked byte");
@@ -41,6 +41,21 @@ watch_fd(const struct supervisor *s, int fd, uint64_t key, struct err *e)
 	return ERR_OK;
 }
 
+/* The writer of the fault table rings by the descriptor that we wake it with. It may have read what
+ * it wrote before we look, so the edge of "writable" is waited for as well: that always holds. */
+static enum err_code
+watch_bell(const struct supervisor *s, const struct seat *seat, struct err *e)
+{
+	struct epoll_event ev = {
+		.events = EPOLLIN | EPOLLOUT | EPOLLET, .data.u64 = watch_key(WATCH_BELL, seat)};
+
+	if ((table_role(seat->role)->fds & ROLE_PROFILES) == 0)
+		return ERR_OK;
+	if (epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, seat->wake_fd, &ev) < 0)
+		return err_set(e, ERR_SYS, "epoll_ctl: %s", strerror(errno));
+	return ERR_OK;
+}
+
 enum err_code
 watch_seat(struct supervisor *s, struct seat *seat, struct err *e)
 {
@@ -48,6 +63,8 @@ watch_seat(struct supervisor *s, struct seat *seat, struct err *e)
 		return e->code;
 	if (seat->weights_fd >= 0 &&
 		watch_fd(s, seat->weights_fd, watch_key(WATCH_WEIGHTS, seat), e) != ERR_OK)
+		return e->code;
+	if (watch_bell(s, seat, e) != ERR_OK)
 		return e->code;
 	return watch_fd(s, seat->ready_fd, watch_key(WATCH_READY, seat), e);
 }
@@ -216,7 +233,7 @@ watch_next(struct supervisor *s)
 			if (at[k] != 0 && (next == 0 || at[k] < next))
 				next = at[k];
 	}
-	return next;
+	return fault_next(s, next);
 }
 
 static enum err_code
@@ -242,6 +259,7 @@ enum err_code
 watch_turn(struct supervisor *s, struct err *e)
 {
 	watch_act(s);
+	fault_act(s); /* a bell (WATCH_BELL) brings us here, no more */
 	stop_advance(s);
 	table_place_rest(s);
 	supervisor_wake_workers(s);

@@ -218,6 +218,7 @@ life_signals(struct life *l, struct err *e)
 	(void)sigaction(SIGHUP, &ignore, NULL);
 	(void)sigaction(SIGINT, &ignore, NULL);
 	(void)sigaction(SIGPIPE, &ignore, NULL);
+	(void)sigaction(SIGXFSZ, &ignore, NULL); /* a limit on files is an error like any other */
 	(void)sigemptyset(&mask);
 	(void)sigaddset(&mask, SIGTERM);
 	if (sigprocmask(SIG_SETMASK, &mask, NULL) != 0)

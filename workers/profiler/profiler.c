@@ -3,8 +3,8 @@
  * profiler.c - what each deployment can do, whether it is healthy, how fast it is
  *
  * Runs as:        shunt-profiler, once
- * Handles/Sends:  ProbeModel, ProbeEnd, Suspect / ProbeStart
- * Writes:         the profile rows of the board, as their only writer
+ * Handles/Sends:  ProbeModel, ProbeEnd, Suspect, FaultChange / ProbeStart, FaultChanged
+ * Writes:         the profile rows and the fault table of the board, as their only writer
  * If it dies:     gateways go on ranking with the rows as they are; its successor takes them over
  */
 #include <stdio.h>
@@ -26,6 +26,7 @@ struct profiler {
 	struct worker *w;
 	struct rows rows;
 	struct probes probes;
+	struct faults faults;
 	struct loop_timer tick;
 	uint64_t looked_ns; /* at the counters of the backends */
 	uint64_t told_ns; /* gateways to look at the rows */
@@ -218,6 +219,7 @@ profiler_on_tick(void *arg)
 	profiler_look_at_calls(p, ROWS_COUNT);
 	profiler_look_at_probes(p);
 	profiler_publish(p);
+	faults_tick(&p->faults);
 	loop_timer_set(p->w->loop, &p->tick, clock_ns() + clock_ms_to_ns(TICK_MS));
 }
 
@@ -297,10 +299,35 @@ on_suspect(struct worker *w, const struct msg *m, struct bytes *payload)
 	profiler_publish(p);
 }
 
+static void
+on_fault_change(struct worker *w, const struct msg *m, struct bytes *payload)
+{
+	struct profiler *p = profiler_of(w);
+	const struct msg_fault_change *change = &m->fault_change;
+	char line[MSG_FAULT_CHANGE_SPEC_MAX + 1];
+	struct msg answer = {.type = MSG_FAULT_CHANGED,
+		.head = {.request_id = m->head.request_id, .deadline_ns = m->head.deadline_ns}};
+	struct err e = {0};
+	uint64_t id = 0;
+	unsigned cleared = 0;
+
+	(void)payload;
+	if (change->op == MSG_FAULT_OP_ADD)
+		(void)!faults_add(&p->faults, msg_str_copy(line, sizeof(line), change->spec), &id, &e);
+	else if (change->op == MSG_FAULT_OP_CLEAR_ALL || change->id != 0)
+		cleared = faults_clear(
+			&p->faults, change->op == MSG_FAULT_OP_CLEAR ? change->id : 0);
+	answer.fault_changed = (struct msg_fault_changed){
+		.code = (uint16_t)e.code, .id = id, .cleared = cleared, .text = msg_str(e.text)};
+	/* unsent: that gateway is gone, and its client with it */
+	(void)!bus_send(w->bus, m->head.sender_slot, m->head.sender_generation, &answer, NULL, &e);
+}
+
 static const struct handler handlers[] = {
 	{MSG_PROBE_MODEL, ROLE_BIT(ROLE_BACKEND), on_probe_model},
 	{MSG_PROBE_END, ROLE_BIT(ROLE_BACKEND), on_probe_end},
 	{MSG_SUSPECT, ROLE_BIT(ROLE_GATEWAY), on_suspect},
+	{MSG_FAULT_CHANGE, ROLE_BIT(ROLE_GATEWAY), on_fault_change},
 };
 
 static void
@@ -317,7 +344,7 @@ profiler_on_config(struct worker *w, const struct config *old)
 {
 	struct profiler *p = profiler_of(w);
 
-	(void)old;
+	faults_configure(&p->faults, w->config, old);
 	rows_configure(&p->rows, w->config);
 	probes_configure(&p->probes, w->config, clock_ns());
 	profiler_look_at_probes(p);
@@ -358,6 +385,7 @@ profiler_start(struct worker *w, struct err *e)
 	p->looked_ns = clock_ns();
 	p->tick = (struct loop_timer){.fn = profiler_on_tick, .arg = p};
 	w->state = p;
+	faults_take_over(&p->faults, w);
 	profiler_take_over(p);
 	loop_timer_set(w->loop, &p->tick, clock_ns());
 	return ERR_OK;

@@ -9,7 +9,10 @@
 #include <stdint.h>
 
 #include "config/config.h"
+#include "lib/fault/fault.h"
 #include "shm/board.h"
+
+struct worker;
 
 /* ---- average.c: moving averages out of counters that only grow ---- */
 
@@ -134,3 +137,18 @@ void probe_suspect(struct probe *p, uint64_t now_ns);
 void probe_start(struct probe *p, struct probes *all, uint64_t now_ns);
 enum probe_result { PROBE_GOOD, PROBE_BAD };
 void probe_end(struct probe *p, enum probe_result result, uint32_t probe_ms, uint64_t now_ns);
+
+/* ---- faults.c: the faults in force ---- */
+
+struct faults {
+	struct worker *w;
+	struct fault_rules rules; /* as they stand on the board */
+	int64_t gauge;		  /* what this process's gauge says */
+};
+
+void faults_take_over(struct faults *f, struct worker *w);
+/* Another config: rules of its list come and go; those that admins set stay. */
+void faults_configure(struct faults *f, const struct config *now, const struct config *before);
+MUST enum err_code faults_add(struct faults *f, const char *line, uint64_t *id, struct err *e);
+unsigned faults_clear(struct faults *f, uint64_t id); /* 0: all; returns how many */
+void faults_tick(struct faults *f); /* what is over goes */
