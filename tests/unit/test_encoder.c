@@ -35,6 +35,8 @@ check_fixtures(const char *folder, enum encoder_isa isa)
 			continue;
 		cr_assert_eq(model_load(&m, path, isa, ENCODER_F32), ERR_OK, "%s", m.e.text);
 		r = golden_compare(&m, golden);
+		cr_log_info("%s on %s: logits differ by %.2g, embeddings by %.2g", path,
+			encoder_isa_name(isa), r.logits, r.embedding);
 		cr_expect_leq(r.logits, 1e-4, "%s on %s: logits differ by %g", path,
 			encoder_isa_name(isa), r.logits);
 		cr_expect_leq(r.embedding, 1e-4, "%s on %s: embeddings differ by %g", path,
