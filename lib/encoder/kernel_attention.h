@@ -244,16 +244,15 @@ attention_one(const struct attention_job *j, uint8_t *scratch, size_t text, size
 		.width = attention_up(j->a->head_dim, IMAGE_COLUMNS),
 		.first = first,
 		.column = head * j->a->head_dim};
-	size_t blocks = (tokens + j->e->rows - 1) / j->e->rows;
+	unsigned height = engine_height(j->e, tokens);
 	const float *queries = attention_slice(&h, 0);
 
 	attention_keys(&h);
 	attention_values(&h);
-	for (size_t b = 0; b < blocks; b++) {
-		size_t row = tokens * b / blocks;
-
-		attention_block(&h, queries, head, row, (unsigned)(tokens * (b + 1) / blocks - row));
-	}
+	engine_begin(j->e);
+	for (size_t row = 0; row < tokens; row += height)
+		attention_block(&h, queries, head, row, (unsigned)MIN(height, tokens - row));
+	engine_end(j->e);
 }
 
 static inline void

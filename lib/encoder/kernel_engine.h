@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,6 +27,10 @@ struct engine {
 	enum encoder_dtype block; /* what a block's elements are; for f32 with bf16 panels
 				   * (widened in registers) a unit of the panel meets two of a block */
 	unsigned rows; /* most rows of a block */
+	bool full_blocks; /* all blocks but the last have that many; else they are about equal */
+	/* Before the first product in a thread, after the last; or NULL. */
+	void (*begin)(void);
+	void (*end)(void);
 	/* Bytes of a block of rows, slack for what take writes beyond it included. */
 	size_t (*block_bytes)(unsigned rows, size_t units);
 	/* Convert rows of x, which have `have` floats each (a multiple of KERNEL_ROW_FLOATS) and lie
@@ -34,7 +39,31 @@ struct engine {
 	void (*take)(void *block, struct row_scale *scales, const float *x, size_t have,
 		size_t stride, unsigned rows, size_t units);
 	/* tile[r][0..31] = sum over units of block row r times panel column; int32 for int8.
-	 * stride: 4-byte elements from one row of the tile to the next. */
+	 * stride: 4-byte elements from one row of the tile to the next. The tile has room for the
+	 * engine's `rows`; what is in rows of it that the block has not is garbage afterwards. */
 	void (*product)(void *tile, size_t stride, const void *block, const uint8_t *panel,
 		size_t units, unsigned rows);
 };
+
+/* Height of each block of rows rows but the last; at least 1. */
+static inline unsigned
+engine_height(const struct engine *e, size_t rows)
+{
+	size_t blocks = (rows + e->rows - 1) / e->rows;
+
+	return e->full_blocks ? e->rows : (unsigned)((rows + blocks - 1) / blocks);
+}
+
+static inline void
+engine_begin(const struct engine *e)
+{
+	if (e->begin != NULL)
+		e->begin();
+}
+
+static inline void
+engine_end(const struct engine *e)
+{
+	if (e->end != NULL)
+		e->end();
+}

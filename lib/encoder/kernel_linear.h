@@ -28,7 +28,7 @@ struct linear_job {
 	size_t in_floats, out_floats; /* strides */
 	const float *x, *residual;    /* of the rows of this job */
 	float *out;
-	unsigned rows, blocks;
+	unsigned rows, height, blocks;
 	size_t block_bytes;
 	uint8_t *taken;
 	struct row_scale *scales; /* of each row */
@@ -38,7 +38,7 @@ struct linear_job {
 static inline unsigned
 linear_row(const struct linear_job *j, size_t b)
 {
-	return (unsigned)(j->rows * b / j->blocks);
+	return (unsigned)MIN(j->rows, b * j->height);
 }
 
 static inline void
@@ -129,6 +129,7 @@ linear_multiply(void *ctx, uint32_t thread, uint32_t threads)
 	size_t p, end;
 
 	kernel_pool_part(&p, &end, j->image.count, thread, threads);
+	engine_begin(j->e);
 	for (; p < end; p++) {
 		for (size_t b = 0; b < j->blocks; b++) {
 			unsigned row = linear_row(j, b), rows = linear_row(j, b + 1) - row;
@@ -138,13 +139,7 @@ linear_multiply(void *ctx, uint32_t thread, uint32_t threads)
 			linear_finish(j, tile, p * IMAGE_COLUMNS, row, rows);
 		}
 	}
-}
-
-/* Blocks of rows rows, and scratch for them. */
-static inline unsigned
-linear_blocks(const struct engine *e, unsigned rows)
-{
-	return (rows + e->rows - 1) / e->rows;
+	engine_end(j->e);
 }
 
 static inline size_t
@@ -154,7 +149,7 @@ linear_scratch_bytes(const struct engine *e, const struct kernel_shape *s)
 	unsigned rows = MIN(s->tokens, (uint32_t)LINEAR_ROWS);
 	size_t block = e->block_bytes(e->rows, kernel_image_units(e->panel, widest));
 
-	return linear_blocks(e, rows) * block + LINEAR_ROWS * sizeof(struct row_scale);
+	return (rows + e->rows - 1) / e->rows * block + LINEAR_ROWS * sizeof(struct row_scale);
 }
 
 static inline void
@@ -174,8 +169,9 @@ linear_run(const struct engine *e, const struct kernel_call *call, const struct 
 		size_t from = (size_t)rows * i / parts;
 
 		j.rows = (unsigned)((size_t)rows * (i + 1) / parts - from);
-		j.blocks = linear_blocks(e, j.rows);
-		j.block_bytes = e->block_bytes((j.rows + j.blocks - 1) / j.blocks, j.image.units);
+		j.height = engine_height(e, j.rows);
+		j.blocks = (j.rows + j.height - 1) / j.height;
+		j.block_bytes = e->block_bytes(j.height, j.image.units);
 		j.x = x + from * j.in_floats;
 		j.out = out + from * j.out_floats;
 		j.residual = l->residual == NULL ? NULL : l->residual + from * j.out_floats;
