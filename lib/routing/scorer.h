@@ -43,8 +43,9 @@ struct scorer;
 
 /*
  * Load a scorer from the bytes of its file (NULL, 0 for those that need none). data must outlive
- * it. what names the file in messages. ERR_CONFIG: not a scorer file, of another scorer, of a newer
- * version, or damaged (every length and a checksum are checked).
+ * it and be aligned as malloc and mmap do. what names the file in messages. ERR_CONFIG: not a
+ * scorer file, of another scorer, of a newer version, or damaged (every length and a checksum are
+ * checked).
  */
 MUST enum err_code scorer_open(struct scorer **out, enum scorer_id id, const char *what,
 	const void *data, size_t len, struct err *e);
@@ -58,10 +59,15 @@ const char *scorer_model(const struct scorer *s, size_t i);
 /* Index of a name (exact, or the same up to case and a vendor/ prefix); -1: not trained with it. */
 int scorer_model_find(const struct scorer *s, const char *name);
 
+/* What a model scored on the rows the scorer was trained with; negative: not known. */
+float scorer_mean(const struct scorer *s, size_t i);
+
 /* Prediction for one model. */
 struct scorer_guess {
 	float quality; /* expected score of its answer, 0..1 */
-	float error;   /* standard error of that, from cross-validation; 0: not known */
+	/* standard error of that expectation (not the spread of single outcomes around it), from
+	 * cross-validation: a routing decision does not believe in gains within it; 0: not known */
+	float error;
 	float cost;    /* expected USD of the call; negative: not trained */
 };
 

@@ -15,3 +15,4 @@ SCORER(RANDOM, random, FIXED, "a coin with the wanted bias, from the request's s
 SCORER(WEAK, weak, FIXED, "always the weak model")
 SCORER(STRONG, strong, FIXED, "always the strong model")
 SCORER(LINEAR, linear, TRAINED, "hashed word and character n-grams, one ridge head per model")
+SCORER(ENCODER, encoder, ENCODER, "a classifier of the config's encoders, asked for its win rate")

@@ -43,6 +43,9 @@ MUST enum err_code scorer_file_open(
 /* The bytes of a section, which must hold exactly count items of size bytes each. */
 MUST enum err_code scorer_file_array(const void **out, const struct scorer_file *f, const char *tag,
 	size_t count, size_t size, struct err *e);
+/* The same for floats, which must be finite. */
+MUST enum err_code scorer_file_floats(const float **out, const struct scorer_file *f,
+	const char *tag, size_t count, struct err *e);
 /* A section of any length; false where there is none. */
 bool scorer_file_section(
 	const void **out, size_t *len, const struct scorer_file *f, const char *tag);
@@ -57,6 +60,9 @@ void scorer_file_write(
 	struct buf *out, const char *scorer, const struct scorer_section *sections, size_t len);
 
 /* scorer.c */
+
+size_t scorer_align(size_t n);
+bool scorer_floats_finite(const float *v, size_t len);
 
 struct scorer_ops {
 	size_t bytes; /* of the struct that begins with struct scorer */

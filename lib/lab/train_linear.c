@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * train_linear.c - ridge heads for quality and cost, folded back to weights of features
+ *
+ * Many outputs are kept in few columns: the directions in which the weights differ most.
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/lab/train_parts.h"
+
+enum { LINEAR_RANK_MAX = 32 };
+
+/* The outputs of all rows: scores, then logarithms of costs. */
+static float *
+linear_outputs(const struct train_job *j, size_t outputs)
+{
+	float *y = matrix_new(j->n * outputs, sizeof(float));
+	size_t i;
+
+	for (i = 0; i < j->n; i++) {
+		memcpy(y + i * outputs, j->score + i * j->models_len,
+			j->models_len * sizeof(float));
+		if (j->cost != NULL)
+			memcpy(y + i * outputs + j->models_len, j->cost + i * j->models_len,
+				j->models_len * sizeof(float));
+	}
+	return y;
+}
+
+/* Outputs that no row has: nothing to solve, mean and weights stay 0. */
+static void
+linear_blank(float *y, size_t n, size_t outputs)
+{
+	size_t i, k;
+
+	for (k = 0; k < outputs; k++) {
+		for (i = 0; i < n && isnan(y[i * outputs + k]); i++)
+			;
+		if (i < n)
+			continue;
+		for (i = 0; i < n; i++)
+			y[i * outputs + k] = 0;
+	}
+}
+
+/* weights (rows of outputs) ~ columns (rows of rank) * heads (rank of outputs) */
+static size_t
+linear_reduce(float **columns, float **heads, const float *weights, size_t rows, size_t outputs)
+{
+	size_t rank = MIN((outputs + PROJECT_RANK_STEP - 1) / PROJECT_RANK_STEP * PROJECT_RANK_STEP,
+		(size_t)LINEAR_RANK_MAX);
+	size_t i, k, used = MIN(rank, outputs);
+	float *square = matrix_new(outputs * outputs, sizeof(float));
+	float *values = matrix_new(outputs, sizeof(float));
+	float *across = matrix_new(outputs * rank, sizeof(float));
+
+	matrix_multiply_left(square, weights, weights, outputs, outputs, rows);
+	matrix_eigen(square, values, outputs);
+	*heads = matrix_new(rank * outputs, sizeof(float));
+	for (k = 0; k < used; k++) {
+		for (i = 0; i < outputs; i++)
+			(*heads)[k * outputs + i] = across[i * rank + k] = square[k * outputs + i];
+	}
+	*columns = matrix_new(rows * rank, sizeof(float));
+	matrix_multiply(*columns, weights, across, rows, rank, outputs);
+	free(square);
+	free(values);
+	free(across);
+	return rank;
+}
+
+static void
+linear_costs(struct train_file *file, const struct train_job *j, const struct ridge *r)
+{
+	float *cost;
+	size_t m, i;
+
+	if (j->cost == NULL)
+		return;
+	cost = matrix_new(j->models_len, sizeof(float));
+	for (m = 0; m < j->models_len; m++) {
+		for (i = 0; i < j->n && isnan(j->cost[i * j->models_len + m]); i++)
+			;
+		cost[m] = i < j->n ? MIN(r->mean[j->models_len + m], 0.0F) : 1;
+	}
+	train_file_add(file, "cost", cost, j->models_len * sizeof(float));
+	free(cost);
+}
+
+static void
+linear_write(struct buf *out, struct train_job *j, const struct features *f, const struct ridge *r)
+{
+	size_t rows = TEXT_BUCKETS + PROJECT_WAVES, rank;
+	float *weights = matrix_new(rows * r->outputs, sizeof(float)), *columns, *heads;
+	struct train_file file;
+
+	features_fold(weights, f, r->alpha, r->outputs);
+	rank = linear_reduce(&columns, &heads, weights, rows, r->outputs);
+	train_file_init(&file);
+	features_write(&file, f, columns, rank);
+	train_file_add(&file, "heads", heads, rank * r->outputs * sizeof(float));
+	linear_costs(&file, j, r);
+	train_file_write(&file, out, j, r->error, r->mean);
+	train_file_fini(&file);
+	free(weights);
+	free(columns);
+	free(heads);
+}
+
+static enum err_code
+linear_train(struct train_job *j, struct buf *out, struct err *e)
+{
+	AUTO(features_free) struct features *f = NULL;
+	struct ridge_plan plan = {.scores = j->models_len};
+	struct ridge r;
+	float *gram = NULL, *y;
+	enum err_code rc;
+
+	j->done_to = 0.1;
+	rc = features_new(&f, j, e);
+	if (rc == ERR_OK)
+		rc = features_gram(&gram, f, j, e);
+	if (rc != ERR_OK)
+		return rc;
+	plan.outputs = j->models_len * (j->cost != NULL ? 2 : 1);
+	y = linear_outputs(j, plan.outputs);
+	linear_blank(y, j->n, plan.outputs);
+	plan.gram = gram;
+	plan.y = y;
+	j->done_from = 0.2;
+	j->done_to = 1;
+	rc = ridge_solve(&r, &plan, j, e);
+	free(gram);
+	free(y);
+	if (rc != ERR_OK)
+		return rc;
+	j->report.lambda = r.lambda;
+	j->report.cv_error = r.cv_error;
+	j->report.cv_error_mean = r.cv_error_mean;
+	linear_write(out, j, f, &r);
+	ridge_fini(&r);
+	return ERR_OK;
+}
+
+const struct train_ops train_linear_ops = {linear_train};
