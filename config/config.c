@@ -132,6 +132,19 @@ config_encoder(const struct config *c, const char *name)
 	return NULL;
 }
 
+const struct config_encoder *
+config_encoder_of(const struct config *c, const char *process)
+{
+	const char *dash = strrchr(process, '-');
+	size_t len = dash == NULL ? 0 : (size_t)(dash - process);
+
+	for (size_t i = 0; len > 0 && i < c->encoders_len; i++)
+		if (strlen(c->encoders[i].name) == len &&
+			strncmp(c->encoders[i].name, process, len) == 0)
+			return &c->encoders[i];
+	return NULL;
+}
+
 const struct config_model *
 config_model(const struct config *c, const char *name)
 {

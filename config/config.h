@@ -70,6 +70,7 @@ struct config_backend {
 	char *key_file; /* NULL: no key */
 	char *proxy;	/* NULL: none (the environment is not read) */
 	char *ca_file;	/* NULL: the system's */
+	char *encoder;	/* kind encoder: name of the config_encoder; checked to exist */
 	bool tls_verify;
 	enum tri discover_said; /* as written; use discover */
 	bool discover;	/* serve every model the upstream lists under its own name */
@@ -266,6 +267,8 @@ void config_free(struct config **c_p);
 
 const struct config_backend *config_backend(const struct config *c, const char *name);
 const struct config_encoder *config_encoder(const struct config *c, const char *name);
+/* Whose process is called NAME-INDEX; NULL: no encoder's. */
+const struct config_encoder *config_encoder_of(const struct config *c, const char *process);
 const struct config_model *config_model(const struct config *c, const char *name);
 const struct config_route *config_route(const struct config *c, const char *name);
 

@@ -94,6 +94,9 @@ spawn_reset_process(const struct spawn_order *o, pid_t supervisor)
 		spawn_fail(o, "death signal of");
 	if (getppid() != supervisor) /* it died before the line above */
 		_exit(SPAWN_EXIT);
+	/* OpenBLAS would start threads before main, which no sandbox and no signal mask of the
+	 * worker's reaches; the encoder brings its own. */
+	(void)setenv("OPENBLAS_NUM_THREADS", "1", 1);
 	(void)sigemptyset(&none);
 	(void)sigaction(SIGPIPE, &by_default, NULL);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);

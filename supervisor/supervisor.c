@@ -181,8 +181,9 @@ supervisor_count(const struct supervisor *s)
 			continue;
 		t.wanted++;
 		t.ready += ready;
-		/* A backend that does not start must not keep the others from serving. */
-		if ((table_role(seat->role)->fds & ROLE_EACH_BACKEND) != 0)
+		/* A backend or classifier that does not start must not keep the others from
+		 * serving. */
+		if ((table_role(seat->role)->fds & (ROLE_EACH_BACKEND | FD_WEIGHTS)) != 0)
 			continue;
 		t.needed++;
 		t.needed_ready += ready;

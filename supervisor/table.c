@@ -164,21 +164,6 @@ table_find_empty(struct supervisor *s)
 	return NULL;
 }
 
-/* Whose process NAME-INDEX is; NULL: not a classifier's. */
-static const struct config_encoder *
-table_encoder(const struct config *c, const struct table_want *want)
-{
-	const char *dash = strrchr(want->name, '-');
-
-	if ((table_role(want->role)->fds & FD_WEIGHTS) == 0)
-		return NULL;
-	for (size_t i = 0; dash != NULL && i < c->encoders_len; i++)
-		if (strlen(c->encoders[i].name) == (size_t)(dash - want->name) &&
-			strncmp(c->encoders[i].name, want->name, (size_t)(dash - want->name)) == 0)
-			return &c->encoders[i];
-	return NULL;
-}
-
 /* Give it a seat; NULL: there is none. */
 static struct seat *
 table_place(struct supervisor *s, const struct table_want *want)
@@ -194,7 +179,7 @@ table_place(struct supervisor *s, const struct table_want *want)
 	}
 	seat_assign(seat, want->role, want->name, want->index, want->hash);
 	seat->files = want->files;
-	keeper_assign(s, seat, table_encoder(s->config, want));
+	keeper_assign(s, seat, (table_role(want->role)->fds & FD_WEIGHTS) == 0 ? NULL : config_encoder_of(s->config, want->name));
 	return seat;
 }
 

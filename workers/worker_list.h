@@ -12,6 +12,8 @@
  *   fds         what it inherits and may write, how many there are: flags of workers/role.h
  *   stop_order  lower stops first; a role is only told to stop when all lower ones have gone
  */
-WORKER(GATEWAY, gateway, ROLE_BIT(ROLE_BACKEND) | ROLE_BIT(ROLE_PROFILER), FD_LISTEN, 1)
+WORKER(GATEWAY, gateway,
+	ROLE_BIT(ROLE_BACKEND) | ROLE_BIT(ROLE_PROFILER) | ROLE_BIT(ROLE_CLASSIFIER), FD_LISTEN, 1)
 WORKER(PROFILER, profiler, ROLE_BIT(ROLE_BACKEND), ROLE_PROFILES, 2)
-WORKER(BACKEND, backend, 0, ROLE_EACH_BACKEND, 3)
+WORKER(BACKEND, backend, ROLE_BIT(ROLE_CLASSIFIER), ROLE_EACH_BACKEND, 3)
+WORKER(CLASSIFIER, classifier, 0, FD_WEIGHTS, 4)

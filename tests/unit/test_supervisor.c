@@ -66,7 +66,7 @@ write_config(const char *listen, const char *more)
 static void
 set_up(void)
 {
-	static const char *const roles[] = {"gateway", "profiler", "backend"};
+	static const char *const roles[] = {"gateway", "profiler", "backend", "classifier"};
 	AUTO(buf_fini) struct buf target = BUF_INIT;
 	char self[300];
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);

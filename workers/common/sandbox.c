@@ -188,9 +188,10 @@ static const struct {
 	/* the bus: Unix sockets, and at the end the removal of the one it bound */
 	{0, {"connect", "bind", "listen", "accept4", "getsockname", "getpeername", "setsockopt",
 		"getsockopt", "sendto", "recvfrom", "unlink", "unlinkat"}},
-	{SANDBOX_ACCEPT | SANDBOX_CONNECT,
-		{"accept", "shutdown", "sendmsg", "recvmsg", "sendmmsg", "recvmmsg"}},
-	{SANDBOX_FILES,
+	{SANDBOX_ACCEPT | SANDBOX_CONNECT, {"accept", "shutdown", "sendmmsg", "recvmmsg"}},
+	{SANDBOX_ACCEPT | SANDBOX_CONNECT | SANDBOX_MODEL, {"sendmsg", "recvmsg"}},
+	{SANDBOX_MODEL, {"memfd_create", "ftruncate"}},
+	{SANDBOX_FILES | SANDBOX_MODEL,
 		{"stat", "lstat", "statx", "statfs", "fstatfs", "access", "faccessat", "faccessat2",
 			"readlink", "readlinkat", "getdents64", "getcwd", "fadvise64"}},
 };
@@ -223,8 +224,10 @@ static const struct {
 	/* name service modules are loaded when first needed: code, but never writable */
 	{SANDBOX_FILES, "mmap", 2, PROT_EXEC | PROT_WRITE, PROT_EXEC},
 	{SANDBOX_FILES, "mprotect", 2, PROT_EXEC | PROT_WRITE, PROT_EXEC},
-	{SANDBOX_FILES, "open", 1, OPEN_WRITES, O_RDONLY},
-	{SANDBOX_FILES, "openat", 2, OPEN_WRITES, O_RDONLY},
+	{SANDBOX_FILES | SANDBOX_MODEL, "open", 1, OPEN_WRITES, O_RDONLY},
+	{SANDBOX_FILES | SANDBOX_MODEL, "openat", 2, OPEN_WRITES, O_RDONLY},
+	{SANDBOX_MODEL, "fcntl", 1, ALL_BITS, F_ADD_SEALS},
+	{SANDBOX_MODEL, "fcntl", 1, ALL_BITS, F_GET_SEALS},
 	{0, "ioctl", 1, ALL_BITS, FIONBIO},
 	{0, "ioctl", 1, ALL_BITS, FIONREAD},
 	{0, "ioctl", 1, ALL_BITS, TCGETS},

@@ -19,6 +19,8 @@ enum {
 	SANDBOX_ACCEPT = 1 << 0,  /* accept and answer on inherited sockets */
 	SANDBOX_CONNECT = 1 << 1, /* open internet sockets to upstreams, resolve names */
 	SANDBOX_FILES = 1 << 2,	  /* open files for reading after start (CA bundles, resolv.conf) */
+	SANDBOX_MODEL = 1 << 3,	  /* read files of its model's folder, make sealed memory, hand over
+				   * descriptors; no code is loaded */
 };
 
 struct sandbox_spec {

@@ -18,11 +18,12 @@
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
 #include "lib/base/panic.h"
+#include "workers/common/encoders.h"
 #include "workers/common/faults.h"
 #include "workers/common/heartbeat.h"
 #include "workers/common/worker.h"
 
-enum { LISTEN_MAX = 32, READABLE_MAX = 16 };
+enum { LISTEN_MAX = 32, READABLE_MAX = 160 };
 
 /* A worker and what only this file needs of it. */
 struct life {
@@ -176,6 +177,20 @@ life_number(
 	return ERR_OK;
 }
 
+/* The fds column of worker_list.h. */
+static unsigned
+role_flags(enum role role)
+{
+	static const unsigned rows[ROLES] = {
+#define WORKER(symbol, name, calls, fds, stop_order) [ROLE_##symbol] = (fds),
+#include "workers/worker_list.h"
+#undef WORKER
+	};
+
+	CHECK(role < ROLES);
+	return rows[role];
+}
+
 static MUST enum err_code
 life_arguments(struct life *l, int argc, char **argv, struct err *e)
 {
@@ -200,6 +215,11 @@ life_arguments(struct life *l, int argc, char **argv, struct err *e)
 			"started by shuntd only: --slot N --generation N --listen COUNT");
 	l->w.slot = (unsigned)slot;
 	l->w.generation = (uint32_t)generation;
+	l->w.weights_fd = -1;
+	if ((role_flags(l->role->role) & FD_WEIGHTS) != 0 && listen > 0) {
+		l->w.weights_fd = WORKER_FD_WEIGHTS;
+		listen = 0;
+	}
 	l->w.listen_count = (unsigned)listen;
 	l->w.listen_fds = l->listen_fds;
 	for (unsigned i = 0; i < l->w.listen_count; i++)
@@ -232,13 +252,7 @@ life_signals(struct life *l, struct err *e)
 static enum board_access
 role_access(enum role role)
 {
-	static const unsigned rows[ROLES] = {
-#define WORKER(symbol, name, calls, fds, stop_order) [ROLE_##symbol] = (fds),
-#include "workers/worker_list.h"
-#undef WORKER
-	};
-
-	return (rows[role] & ROLE_PROFILES) != 0 ? BOARD_SLOT_AND_PROFILES : BOARD_SLOT_ONLY;
+	return (role_flags(role) & ROLE_PROFILES) != 0 ? BOARD_SLOT_AND_PROFILES : BOARD_SLOT_ONLY;
 }
 
 static MUST enum err_code
@@ -278,7 +292,7 @@ life_sandbox_early(struct life *l, struct err *e)
 		"/run/systemd/resolve", "/run/nscd", "/usr/share/zoneinfo"};
 	const struct config_backend *own = config_backend(l->config, l->w.name);
 	const struct sandbox_spec *spec = &l->role->sandbox;
-	AUTO(buf_fini) struct buf keys = BUF_INIT, admin = BUF_INIT;
+	AUTO(buf_fini) struct buf keys = BUF_INIT, admin = BUF_INIT, model = BUF_INIT;
 	const char *paths[READABLE_MAX] = {NULL};
 	size_t n = 0;
 
@@ -299,6 +313,9 @@ life_sandbox_early(struct life *l, struct err *e)
 		buf_add_str(&admin, l->config->auth.admin_keys_file);
 		paths[n++] = dirname(admin.data);
 	}
+	if (spec->allow & SANDBOX_MODEL)
+		n += encoders_paths(&model, paths + n, READABLE_MAX - n - 1,
+			config_encoder_of(l->config, l->w.name));
 	CHECK(n < READABLE_MAX);
 	return sandbox_enter_early(spec, board_head(l->w.board)->run_dir, paths, e);
 }

@@ -8,7 +8,8 @@
  * Inherited descriptors (nothing else is open): 0 /dev/null, 1 and 2 the log, 3 readiness pipe
  * (one byte '\n' when serving), 4 wake eventfd (the supervisor writes it whenever a slot row or the
  * config on the board changed), 5 and 6 the board read-only and read-write (closed once mapped),
- * 7.. the listening sockets (roles with FD_LISTEN).
+ * 7.. the listening sockets (roles with FD_LISTEN) or 7 the socket to the keeper of weights
+ * (FD_WEIGHTS, shm/weights.h).
  * Arguments: --slot N --generation N --listen COUNT.
  * Signals: SIGTERM = drain, then end (a second one ends at once). SIGKILL comes with the death of
  * the supervisor (PR_SET_PDEATHSIG).
@@ -33,7 +34,8 @@ enum {
 	WORKER_FD_WAKE = 4,
 	WORKER_FD_BOARD_RO = 5,
 	WORKER_FD_BOARD_RW = 6,
-	WORKER_FD_LISTEN = 7
+	WORKER_FD_LISTEN = 7,
+	WORKER_FD_WEIGHTS = 7
 };
 
 /* Everything a role may use; lives from worker_main's start to its end. */
@@ -49,6 +51,7 @@ struct worker {
 	const struct config *config; /* replaced on reload; copy nothing out of it that must stay */
 	const int *listen_fds;
 	unsigned listen_count;
+	int weights_fd; /* roles with FD_WEIGHTS; else -1 */
 	bool draining;
 	struct worker_faults *faults; /* see faults.h */
 	void *state; /* the role's own, set by start */
