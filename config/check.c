@@ -185,6 +185,21 @@ has_sim_settings(const struct config_backend *b)
 }
 
 static void
+check_backend_encoder(struct check *k, size_t at)
+{
+	const struct config_backend *b = &k->config->backends[at];
+	struct path path;
+
+	(void)path_of(&path, "backends[%zu].encoder", at);
+	if (b->kind == BACKEND_ENCODER && b->encoder == NULL)
+		check_fault(k, path.text, "is required for this kind");
+	if (b->kind != BACKEND_ENCODER && b->encoder != NULL)
+		check_fault(k, path.text, "is for kind encoder only");
+	if (b->encoder != NULL && !names_has(&k->encoders, b->encoder))
+		check_dangling(k, path.text, "encoder", b->encoder, &k->encoders);
+}
+
+static void
 check_encoder(struct check *k, size_t at)
 {
 	const struct config_encoder *n = &k->config->encoders[at];
@@ -226,6 +241,7 @@ check_backend(struct check *k, size_t at)
 				"is shunt's own address (listen %s); requests would go round in "
 				"circles",
 				k->config->listen[i].text);
+	check_backend_encoder(k, at);
 	if (b->kind != BACKEND_SIM && has_sim_settings(b))
 		check_fault(k, path_of(&path, "backends[%zu].sim", at), "is for kind sim only");
 }

@@ -141,6 +141,9 @@ CONFIG_KEY(BACKEND, first_byte_ms, TIME, first_byte_ms, "5m", 10, 3600000, "",
 CONFIG_KEY(BACKEND, stall_ms, TIME, stall_ms, "60s", 10, 3600000, "",
 	"between two pieces of an answer")
 CONFIG_KEY(BACKEND, probe_ms, TIME, probe_ms, "10s", 100, 3600000, "", "between health probes")
+CONFIG_KEY(BACKEND, encoder, NAME, encoder, NOT_SAID, 0, 0, "",
+	"kind encoder only: which entry of `encoders` makes the embeddings; it is also the "
+	"model's name")
 CONFIG_MAP(BACKEND, sim, SIM, "settings of a simulated model, kind sim only")
 
 CONFIG_SECTION(SIM, struct config_backend, "backends[].sim",

@@ -11,4 +11,5 @@
 BACKEND_KIND(OPENAI, openai, true, 0, "any server with OpenAI's API: llama.cpp, vLLM, LM Studio, hosted")
 BACKEND_KIND(OLLAMA, ollama, true, 11434, "Ollama's own API")
 BACKEND_KIND(ANTHROPIC, anthropic, true, 0, "Anthropic's messages API")
+BACKEND_KIND(ENCODER, encoder, false, 0, "embeddings by an encoder of shunt's own, see encoders")
 BACKEND_KIND(SIM, sim, false, 0, "simulated model: deterministic text, set speed")

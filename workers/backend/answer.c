@@ -252,22 +252,18 @@ answer_put_tool_call(struct answer *a, struct buf *b, struct json id, struct jso
 }
 
 void
-answer_put_base64(struct buf *b, struct json numbers)
+answer_put_base64_floats(struct buf *b, const float *values, size_t len)
 {
 	static const char digits[] =
 		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 	AUTO(buf_fini) struct buf raw = BUF_INIT;
 	AUTO(buf_fini) struct buf text = BUF_INIT;
-	struct json_iter it = json_iter(numbers);
-	struct json item;
-	double v;
 
-	while (json_next_item(&it, &item)) {
-		float f = json_double(&v, item) ? (float)v : 0;
+	for (size_t k = 0; k < len; k++) {
 		uint32_t bits;
 		char le[4];
 
-		memcpy(&bits, &f, sizeof(bits));
+		memcpy(&bits, &values[k], sizeof(bits));
 		for (unsigned i = 0; i < 4; i++)
 			le[i] = (char)(bits >> (8 * i));
 		buf_add(&raw, le, sizeof(le));
@@ -285,4 +281,21 @@ answer_put_base64(struct buf *b, struct json numbers)
 		buf_add_char(&text, i + 2 < raw.len ? digits[w & 63] : '=');
 	}
 	json_put_string(b, buf_str(&text), text.len);
+}
+
+void
+answer_put_base64(struct buf *b, struct json numbers)
+{
+	AUTO(buf_fini) struct buf values = BUF_INIT;
+	struct json_iter it = json_iter(numbers);
+	struct json item;
+	double v;
+
+	while (json_next_item(&it, &item)) {
+		float f = json_double(&v, item) ? (float)v : 0;
+
+		buf_add(&values, &f, sizeof(f));
+	}
+	answer_put_base64_floats(
+		b, (const float *)(const void *)values.data, values.len / sizeof(float));
 }

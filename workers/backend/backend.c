@@ -3,8 +3,10 @@
  * backend.c - one upstream: its dialect, its key, its calls
  *
  * Runs as:      shunt-backend, one process per row of the config's backends
- * Handles:      ChatStart, ChatCredit, ChatCancel from gateways, ProbeStart from the profiler
- * Sends:        ChatDelta, ChatEnd, ChatFail to the gateway, ProbeModel, ProbeEnd to the profiler
+ * Handles:      ChatStart, ChatCredit, ChatCancel from gateways, ProbeStart from the profiler,
+ *               Embedded, EmbedFail from classifiers
+ * Sends:        ChatDelta, ChatEnd, ChatFail to the gateway, ProbeModel, ProbeEnd to the profiler,
+ *               Embed to classifiers
  * Writes:       its own row on the board: counters, figures per deployment
  * If it dies:   its calls end as worker_died at once (the generation changes) and cascade where no
  *               byte was sent; the next life starts without memory of them
@@ -50,11 +52,26 @@ on_probe_start(struct worker *w, const struct msg *m, struct bytes *payload)
 	probe_start(w->state, m);
 }
 
+static void
+on_embedded(struct worker *w, const struct msg *m, struct bytes *payload)
+{
+	embedding_on_embedded(w->state, m, payload);
+}
+
+static void
+on_embed_fail(struct worker *w, const struct msg *m, struct bytes *payload)
+{
+	(void)payload;
+	embedding_on_fail(w->state, m);
+}
+
 static const struct handler handlers[] = {
 	{MSG_CHAT_START, ROLE_BIT(ROLE_GATEWAY), on_chat_start},
 	{MSG_CHAT_CREDIT, ROLE_BIT(ROLE_GATEWAY), on_chat_credit},
 	{MSG_CHAT_CANCEL, ROLE_BIT(ROLE_GATEWAY), on_chat_cancel},
 	{MSG_PROBE_START, ROLE_BIT(ROLE_PROFILER), on_probe_start},
+	{MSG_EMBEDDED, ROLE_BIT(ROLE_CLASSIFIER), on_embedded},
+	{MSG_EMBED_FAIL, ROLE_BIT(ROLE_CLASSIFIER), on_embed_fail},
 };
 
 static void
@@ -177,6 +194,7 @@ backend_on_board(struct worker *w)
 	struct backend *b = w->state;
 
 	call_drop_orphans(b);
+	embedding_board_changed(b);
 	probe_drop_orphans(b);
 }
 

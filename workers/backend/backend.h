@@ -171,6 +171,7 @@ void answer_put_usage(struct buf *b, const struct usage *u);
 void answer_put_tool_call(struct answer *a, struct buf *b, struct json id, struct json name);
 /* An array of numbers as a string: base64 of little-endian 32-bit floats. */
 void answer_put_base64(struct buf *b, struct json numbers);
+void answer_put_base64_floats(struct buf *b, const float *values, size_t len);
 void answer_set_finish(struct answer *a, const char *reason);
 uint32_t answer_u32(struct json v); /* 0 where v is no such number */
 /* Head of a whole answer: {"id":..,"object":object,"created":..,"model":.. */
@@ -220,6 +221,38 @@ uint64_t request_max_tokens(struct json body);
 /* Options that no upstream of another dialect can give: n > 1, logit_bias, audio, ... */
 MUST enum err_code request_common(struct upstream_request *r, const char *upstream, struct json body,
 	struct err *e);
+
+/* ---------------------------------------------------------------------------------------------
+ * embed.c - a body of /v1/embeddings and its answer, for kinds that make them here
+ */
+
+enum {
+	EMBED_INPUTS_MAX = 2048, /* of one request, as OpenAI has it */
+	EMBED_INPUT_BYTES_MAX = 1024 * 1024,
+	EMBED_PIECE_INPUTS = 64, /* of one Embed message */
+	EMBED_PIECE_BYTES = 4 * 1024 * 1024
+};
+
+/* Zero-initialised. */
+struct embed {
+	struct buf inputs; /* as they go into Embed messages */
+	uint32_t count;	   /* of them */
+	uint32_t dimensions; /* asked for; 0: all */
+	bool base64;
+	/* filled by who embeds */
+	struct buf values; /* count times hidden floats */
+	uint32_t hidden;
+	uint64_t tokens;
+	struct buf text; /* scratch */
+};
+
+/* ERR_INPUT names the field or the input. */
+MUST enum err_code embed_read(struct embed *m, const char *body, size_t len, struct err *e);
+/* The piece of m->inputs that starts at `at` and goes into one message: where it ends, and how many
+ * inputs are in it. */
+size_t embed_next(const struct embed *m, size_t at, uint32_t *count);
+MUST enum err_code embed_write(struct buf *out, struct embed *m, const char *model, struct err *e);
+void embed_fini(struct embed *m);
 
 /* ---------------------------------------------------------------------------------------------
  * kind_<name>.c - one per row of config/kind_list.h
@@ -418,6 +451,7 @@ enum call_phase {
 };
 
 struct sim_call;
+struct embedding;
 
 struct call {
 	struct backend *backend;
@@ -450,6 +484,7 @@ struct call {
 	const struct transport *transport; /* the kind's, unless a fault takes its place */
 	struct fault_call *fault; /* NULL: none on purpose */
 	char fault_label[32];	  /* "kind#id" of it, "" */
+	struct embedding *embedding; /* kind encoder */
 };
 
 void call_start(struct backend *b, const struct msg *m, struct bytes *payload);
@@ -528,6 +563,8 @@ struct backend {
 	struct probe *probes;
 	uint32_t left_out_told; /* of the last list, in the log */
 	struct sim *sim;
+	struct embedding *embeddings; /* kind encoder: calls that wait for a classifier */
+	uint64_t next_question; /* ids of what they are asked */
 };
 
 /* kind_sim.c */
@@ -594,6 +631,11 @@ size_t fault_server_pending(const struct fault_server *s);
 /* Does a fault meet this call? Then its transport is transport_fault from here on. */
 void fault_call_take(struct call *c, const struct msg_chat_start *s);
 extern const struct transport transport_fault;
+
+/* kind_encoder.c: what classifiers say */
+void embedding_on_embedded(struct backend *b, const struct msg *m, struct bytes *payload);
+void embedding_on_fail(struct backend *b, const struct msg *m);
+void embedding_board_changed(struct backend *b);
 
 /* Does the life that asked still live? */
 bool asker_lives(struct backend *b, const struct asker *who);
