@@ -190,6 +190,64 @@ print_models(struct json status, FILE *out)
 	table_print(t, "Models", out);
 }
 
+/* "minilm-0, minilm-1 (generation 2)" */
+static void
+put_mappers(struct buf *out, struct json segment)
+{
+	struct json_iter it = json_iter(json_get(segment, "mapped_by"));
+	uint64_t current = 0, mapped;
+	struct json m;
+
+	(void)json_u64(&current, json_get(segment, "generation"));
+	while (json_next_item(&it, &m)) {
+		buf_add_str(out, out->len > 0 ? ", " : "");
+		table_add_text(out, json_get(m, "worker"));
+		if (json_u64(&mapped, json_get(m, "generation")) && mapped != current)
+			buf_addf(out, " (generation %" PRIu64 ")", mapped);
+	}
+}
+
+/* Only where there are encoders. */
+static void
+print_weights(struct json status, FILE *out)
+{
+	AUTO(table_free) struct table *t = NULL;
+	struct json_iter it = json_iter(json_get(status, "weights"));
+	struct json g;
+	bool any = false;
+
+	table_new(&t);
+	table_column(t, "ENCODER", TABLE_LEFT);
+	table_column(t, "STATE", TABLE_LEFT);
+	table_column(t, "FORM", TABLE_LEFT);
+	table_column(t, "MEMORY", TABLE_RIGHT);
+	table_column(t, "GENERATION", TABLE_RIGHT);
+	table_column(t, "LOADS", TABLE_RIGHT);
+	table_column(t, "MAPPED BY", TABLE_LEFT);
+	table_column(t, "WHY FAILED", TABLE_LEFT);
+	while (json_next_item(&it, &g)) {
+		AUTO(buf_fini) struct buf form = BUF_INIT, mappers = BUF_INIT;
+
+		table_add_text(&form, json_get(g, "dtype"));
+		buf_add_char(&form, ' ');
+		table_add_text(&form, json_get(g, "isa"));
+		put_mappers(&mappers, g);
+		table_cell_json(t, json_get(g, "name"));
+		cell_state(t, json_get(g, "state"));
+		table_cell(t, form.len > 1 ? buf_str(&form) : "", TABLE_PLAIN);
+		cell_format(t, json_get(g, "bytes"), " MB", 1e6, 1);
+		table_cell_u64(t, json_get(g, "generation"));
+		table_cell_u64(t, json_get(g, "loads"));
+		table_cell(t, buf_str(&mappers), TABLE_PLAIN);
+		table_cell_json(t, json_get(g, "why"));
+		any = true;
+	}
+	if (!any)
+		return;
+	(void)fputc('\n', out);
+	table_print(t, "Weights", out);
+}
+
 enum cli_exit
 cli_status(const struct cli *cli)
 {
@@ -217,5 +275,6 @@ cli_status(const struct cli *cli)
 	print_backends(status, cli->out);
 	(void)fputc('\n', cli->out);
 	print_models(status, cli->out);
+	print_weights(status, cli->out);
 	return CLI_OK;
 }

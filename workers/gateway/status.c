@@ -217,6 +217,56 @@ status_is_first(const struct catalog *k, size_t row)
 	return true;
 }
 
+/* Who has a segment mapped; PSS counts each shared page once over all processes. */
+static void
+status_put_maps(struct buf *out, const struct board *board, const struct weights_info *g)
+{
+	struct slot_info info;
+	uint64_t pss_kb;
+
+	json_put_key(out, "mapped_by");
+	json_put_begin(out, '[');
+	for (unsigned slot = 0; slot < SLOTS_MAX; slot++) {
+		if (g->maps[slot] == 0)
+			continue;
+		board_slot(board, slot, &info);
+		pss_kb = atomic_load_explicit(
+			&board_worker(board, slot)->pss_kb, memory_order_relaxed);
+		json_put_begin(out, '{');
+		json_put_member_str(out, "worker", info.name);
+		json_put_member_u64(out, "slot", slot);
+		json_put_member_u64(out, "pid", info.pid);
+		json_put_member_u64(out, "generation", g->maps[slot]);
+		json_put_member_u64(out, "pss_kb", pss_kb);
+		json_put_end(out, '}');
+	}
+	json_put_end(out, ']');
+}
+
+static void
+status_put_weights(struct buf *out, const struct board *board, unsigned row)
+{
+	struct weights_info g;
+
+	board_weights(board, row, &g);
+	if (g.state == WEIGHTS_NONE)
+		return;
+	json_put_begin(out, '{');
+	json_put_member_str(out, "name", g.name);
+	json_put_member_str(out, "folder", g.folder);
+	json_put_member_str(out, "state", weights_state_name(g.state));
+	json_put_member_str(out, "dtype", g.dtype);
+	json_put_member_str(out, "isa", g.isa);
+	json_put_member_u64(out, "bytes", g.bytes);
+	json_put_member_u64(out, "generation", g.generation);
+	json_put_member_u64(out, "loads", g.loads);
+	json_put_member_u64(out, "failures", g.failures);
+	json_put_member_str(out, "why", g.why);
+	json_put_member_u64(out, "since_s", (clock_ns() - MIN(g.since_ns, clock_ns())) / NS_PER_S);
+	status_put_maps(out, board, &g);
+	json_put_end(out, '}');
+}
+
 void
 status_put(struct buf *out, const struct board *board, const struct config *config,
 	const struct catalog *catalog)
@@ -244,6 +294,11 @@ status_put(struct buf *out, const struct board *board, const struct config *conf
 	for (size_t i = 0; i < catalog->route.len; i++)
 		if (status_is_first(catalog, i))
 			status_put_model(out, catalog, i);
+	json_put_end(out, ']');
+	json_put_key(out, "weights");
+	json_put_begin(out, '[');
+	for (unsigned row = 0; row < WEIGHTS_MAX; row++)
+		status_put_weights(out, board, row);
 	json_put_end(out, ']');
 	json_put_end(out, '}');
 }
