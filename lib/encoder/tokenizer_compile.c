@@ -52,13 +52,15 @@ tokenizer_draft_json(struct tokenizer_draft *d, struct json string)
 	return tokenizer_draft_text(d, buf_str(&text), text.len);
 }
 
-static void
-draft_init(struct tokenizer_draft *d, const char *what)
+const uint16_t *
+tokenizer_draft_classes(struct tokenizer_draft *d)
 {
-	*d = (struct tokenizer_draft){.what = what};
-	d->classes = malloc(0x110000 * sizeof(*d->classes));
-	CHECK(d->classes != NULL);
-	tokenizer_unicode_classes(d->classes);
+	if (d->classes == NULL) {
+		d->classes = malloc(0x110000 * sizeof(*d->classes));
+		CHECK(d->classes != NULL);
+		tokenizer_unicode_classes(d->classes);
+	}
+	return d->classes;
 }
 
 static void
@@ -77,7 +79,7 @@ classes_put(struct tokenizer_draft *d)
 	const size_t size = 256 * sizeof(*d->classes);
 
 	for (size_t i = 0; i < TOKENIZER_BLOCKS; i++) {
-		const uint16_t *block = d->classes + i * 256;
+		const uint16_t *block = tokenizer_draft_classes(d) + i * 256;
 		uint16_t index = 0;
 
 		while (index < blocks->len / size &&
@@ -274,7 +276,7 @@ enum err_code
 tokenizer_compile(struct buf *out, const char *what, const char *json, size_t len, struct err *e)
 {
 	AUTO(buf_fini) struct buf image = BUF_INIT;
-	struct tokenizer_draft d;
+	struct tokenizer_draft d = {.what = what};
 	struct json v;
 	struct err local;
 	enum err_code code;
@@ -284,7 +286,6 @@ tokenizer_compile(struct buf *out, const char *what, const char *json, size_t le
 		(void)err_wrap(e, "%s", what);
 		return e->code = ERR_CONFIG;
 	}
-	draft_init(&d, what);
 	code = draft_fill(&d, &image, v, e);
 	draft_fini(&d);
 	if (code == ERR_OK)

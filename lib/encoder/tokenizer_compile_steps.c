@@ -108,7 +108,7 @@ static enum err_code
 normal_bert(struct tokenizer_draft *d, struct json v, struct err *e)
 {
 	struct tokenizer_step step = {.kind = STEP_MAP};
-	struct bert b = {.classes = d->classes,
+	struct bert b = {.classes = tokenizer_draft_classes(d),
 		.clean = flag(v, "clean_text", true),
 		.chinese = flag(v, "handle_chinese_chars", true),
 		.lower = flag(v, "lowercase", true)};
@@ -154,7 +154,7 @@ normal_accents(struct tokenizer_draft *d, struct json v, struct err *e)
 	struct tokenizer_step step = {.kind = STEP_MAP};
 
 	(void)v, (void)e;
-	tokenizer_map_build(d, &step.extra, map_accents, d->classes);
+	tokenizer_map_build(d, &step.extra, map_accents, tokenizer_draft_classes(d));
 	normal_add(d, step);
 	return ERR_OK;
 }

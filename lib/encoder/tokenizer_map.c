@@ -17,7 +17,8 @@ enum { MAP_POINTS_MAX = 64 };
 static bool
 is_mark(uint32_t c)
 {
-	return c >= 0x300 && utf8proc_get_property((utf8proc_int32_t)c)->combining_class != 0;
+	return c >= 0x300 && c < UNICODE_USED &&
+	       utf8proc_get_property((utf8proc_int32_t)c)->combining_class != 0;
 }
 
 static uint32_t
@@ -71,7 +72,8 @@ tokenizer_map_build(
 
 	*index_out = map_begin(d);
 	for (uint32_t c = 0; c < 0x110000; c++) {
-		int n = c >= 0xd800 && c <= 0xdfff ? -1 : fn(points, c, arg);
+		bool skip = (c >= 0xd800 && c <= 0xdfff) || (c >= UNICODE_USED && c < UNICODE_TAGS);
+		int n = skip ? -1 : fn(points, c, arg);
 
 		points[0] = n < 0 ? c : points[0];
 		block[c % 256] = map_entry(d, c, points, n < 0 ? 1 : (size_t)n);

@@ -15,26 +15,30 @@
 
 enum {
 	TOKENIZER_IMAGE_VERSION = 1,
-	TOKENIZER_TEXT_MAX = 64 << 20,	    /* bytes of one input */
-	TOKENIZER_STAGE_MAX = 1 << 30,	    /* bytes that normalizing may make of it */
-	TOKENIZER_STEPS_MAX = 256,	    /* components of one Sequence */
-	TOKENIZER_AFFIX_MAX = 64,	    /* bytes of a subword prefix or suffix */
-	TOKENIZER_BLOCKS = 0x110000 / 256,  /* of 256 code points each */
-	TOKENIZER_NONE = 0x7fffffff,	    /* no id */
-	TOKENIZER_SHORT = 512,		    /* code points with an id of their own in the head */
+	TOKENIZER_TEXT_MAX = 64 << 20, /* bytes of one input */
+	TOKENIZER_STAGE_MAX = 1 << 30, /* bytes that normalizing may make of it */
+	TOKENIZER_STEPS_MAX = 256, /* components of one Sequence */
+	TOKENIZER_AFFIX_MAX = 64, /* bytes of a subword prefix or suffix */
+	TOKENIZER_BLOCKS = 0x110000 / 256, /* of 256 code points each */
+	TOKENIZER_NONE = 0x7fffffff, /* no id */
+	TOKENIZER_SHORT = 512, /* code points with an id of their own in the head */
+	/* Planes: from USED to TAGS nothing is assigned; from PRIVATE on all is private use. */
+	UNICODE_USED = 0x40000,
+	UNICODE_TAGS = 0xe0000,
+	UNICODE_PRIVATE = 0xf0000,
 };
 
 /* What a code point is, as the reference's tables have it (tokenizer_unicode.c). */
 enum tokenizer_class {
-	CLASS_SPACE = 1 << 0,	    /* White_Space */
+	CLASS_SPACE = 1 << 0, /* White_Space */
 	CLASS_PUNCTUATION = 1 << 1, /* P*, and all ASCII symbols */
-	CLASS_NONSPACING = 1 << 2,  /* Mn */
-	CLASS_MARK = 1 << 3,	    /* M* */
-	CLASS_CONTROL = 1 << 4,	    /* Cc, Cf, Co */
-	CLASS_NUMERIC = 1 << 5,	    /* N*, to split digits by */
-	CLASS_WORD = 1 << 6,	    /* \w */
-	CLASS_LETTER = 1 << 7,	    /* \p{L} of patterns */
-	CLASS_NUMBER = 1 << 8,	    /* \p{N} of patterns */
+	CLASS_NONSPACING = 1 << 2, /* Mn */
+	CLASS_MARK = 1 << 3, /* M* */
+	CLASS_CONTROL = 1 << 4, /* Cc, Cf, Co */
+	CLASS_NUMERIC = 1 << 5, /* N*, to split digits by */
+	CLASS_WORD = 1 << 6, /* \w */
+	CLASS_LETTER = 1 << 7, /* \p{L} of patterns */
+	CLASS_NUMBER = 1 << 8, /* \p{N} of patterns */
 };
 
 /* Parts of the image, in this order; all 8-byte aligned. type is that of an element. */
@@ -61,7 +65,7 @@ enum tokenizer_section {
 #define X(id, name, type) id,
 	TOKENIZER_SECTION_LIST(X)
 #undef X
-	TOKENIZER_SECTIONS
+		TOKENIZER_SECTIONS
 };
 
 /* An entry of a map: MAP_SAME, or bytes of SECTION_TEXT; MAP_MARK where what comes out may have to
@@ -69,7 +73,7 @@ enum tokenizer_section {
 #define MAP_SAME 0u
 #define MAP_MARK (1u << 31)
 #define MAP_TEXT (1u << 30)
-#define MAP_LEN(e) ((e) & 0xffu)
+#define MAP_LEN(e) ((e)&0xffu)
 #define MAP_AT(e) ((e) >> 8 & 0x3fffffu)
 enum { MAP_AT_MAX = 0x3fffff };
 
@@ -78,18 +82,18 @@ struct tokenizer_span {
 };
 
 enum tokenizer_step_kind {
-	STEP_MAP,      /* extra: which map; flags: STEP_ORDER, STEP_COMPOSE, STEP_LEAD */
+	STEP_MAP, /* extra: which map; flags: STEP_ORDER, STEP_COMPOSE, STEP_LEAD */
 	STEP_CHARSMAP, /* extra: which map; a: the replacements */
-	STEP_STRIP,    /* flags: STEP_LEFT, STEP_RIGHT */
-	STEP_REPLACE,  /* a: pattern, b: content; flags: STEP_REGEX */
-	STEP_PREPEND,  /* a */
-	STEP_BYTES,    /* bytes to the printable characters of GPT-2 */
+	STEP_STRIP, /* flags: STEP_LEFT, STEP_RIGHT */
+	STEP_REPLACE, /* a: pattern, b: content; flags: STEP_REGEX */
+	STEP_PREPEND, /* a */
+	STEP_BYTES, /* bytes to the printable characters of GPT-2 */
 	STEP_NORMAL_KINDS,
 	STEP_CLASS = STEP_NORMAL_KINDS, /* split at characters of a class; extra: the classes */
-	STEP_WORDS,	/* runs of \w, runs of neither \w nor space */
+	STEP_WORDS, /* runs of \w, runs of neither \w nor space */
 	STEP_BYTE_LEVEL, /* flags: STEP_SPACE, STEP_REGEX */
 	STEP_METASPACE, /* a: replacement; extra: scheme; flags: STEP_SPLIT */
-	STEP_PATTERN,	/* a; flags: STEP_REGEX, STEP_INVERT; behavior */
+	STEP_PATTERN, /* a; flags: STEP_REGEX, STEP_INVERT; behavior */
 	STEP_KINDS
 };
 
@@ -128,8 +132,8 @@ struct tokenizer_frame {
 };
 
 enum {
-	ADDED_WORD = 1 << 0,  /* single_word */
-	ADDED_LEFT = 1 << 1,  /* lstrip */
+	ADDED_WORD = 1 << 0, /* single_word */
+	ADDED_LEFT = 1 << 1, /* lstrip */
 	ADDED_RIGHT = 1 << 2, /* rstrip */
 };
 
@@ -156,19 +160,19 @@ enum tokenizer_strategy { STRATEGY_LONGEST, STRATEGY_FIRST, STRATEGY_SECOND, STR
 struct tokenizer_head {
 	char magic[8];
 	uint32_t version, head_size;
-	uint64_t size;	   /* of the whole image */
+	uint64_t size; /* of the whole image */
 	uint64_t checksum; /* of all that follows this member */
 	uint32_t model, flags;
-	uint32_t ids;	   /* every id is smaller */
-	uint32_t unknown;  /* id or TOKENIZER_NONE */
+	uint32_t ids; /* every id is smaller */
+	uint32_t unknown; /* id or TOKENIZER_NONE */
 	uint32_t word_max; /* WordPiece: characters of a word */
 	uint32_t max_length, strategy, cut_left;
 	uint32_t single, single_len, pair, pair_len; /* in SECTION_FRAME */
-	uint32_t single_added, pair_added;	     /* special tokens among them */
+	uint32_t single_added, pair_added; /* special tokens among them */
 	uint32_t maps, pad;
 	struct tokenizer_span prefix, suffix; /* of subwords */
 	double min_score;
-	uint32_t byte_ids[256];		     /* of <0x00>..., or TOKENIZER_NONE */
+	uint32_t byte_ids[256]; /* of <0x00>..., or TOKENIZER_NONE */
 	uint32_t short_ids[TOKENIZER_SHORT]; /* of single characters, or TOKENIZER_NONE */
 	struct {
 		uint64_t at, count;
@@ -190,7 +194,7 @@ struct tokenizer {
 /* A piece of a stage's text. id: what an added token already is, or TOKENIZER_NONE. */
 struct tokenizer_piece {
 	uint32_t at, len, id;
-	uint32_t first;	 /* its text begins where the input begins */
+	uint32_t first; /* its text begins where the input begins */
 	uint32_t tokens; /* of the sequence, up to the end of this piece */
 };
 
@@ -227,7 +231,7 @@ struct tokenizer_scratch {
 	pcre2_match_data *match_data;
 	pcre2_match_context *match_context;
 	unsigned retries; /* pattern matches that may still be costly, in this text */
-	uint64_t work;	  /* steps taken by models since the scratch was made: tests bound it */
+	uint64_t work; /* steps taken by models since the scratch was made: tests bound it */
 	struct tokenizer_cached *cache;
 };
 
@@ -278,16 +282,16 @@ struct trie trie_vocab(const struct tokenizer *t);
 struct tokenizer_draft;
 /* What becomes of c: code points into out[64], or -1: itself. */
 typedef int tokenizer_map_fn(uint32_t *out, uint32_t c, const void *arg);
-void tokenizer_map_build(struct tokenizer_draft *d, uint32_t *index_out, tokenizer_map_fn *fn,
-	const void *arg);
-void tokenizer_map_charsmap(struct tokenizer_draft *d, uint32_t *index_out,
-	struct tokenizer_span replacements);
+void tokenizer_map_build(
+	struct tokenizer_draft *d, uint32_t *index_out, tokenizer_map_fn *fn, const void *arg);
+void tokenizer_map_charsmap(
+	struct tokenizer_draft *d, uint32_t *index_out, struct tokenizer_span replacements);
 uint32_t tokenizer_map_entry(const struct tokenizer *t, uint32_t map, uint32_t c);
 
 /* tokenizer_charsmap.c: walk SentencePiece's double array; true: *at is where the replacement
  * (NUL-terminated) of the first key that text begins with lies. */
-bool tokenizer_charsmap_find(uint32_t *at, const uint32_t *units, size_t units_len,
-	const char *text, size_t len);
+bool tokenizer_charsmap_find(
+	uint32_t *at, const uint32_t *units, size_t units_len, const char *text, size_t len);
 
 /* tokenizer_normal.c: one segment of text through all normalizers; the result replaces what lies in
  * out from at on. first: in, whether the segment begins the input; out, whether the result does. */
@@ -300,8 +304,8 @@ void tokenizer_added_cut(struct tokenizer_stage *out, const struct tokenizer *t,
 	enum tokenizer_when when, struct tokenizer_text text, struct tokenizer_piece whole);
 
 /* tokenizer_split.c: all pre-tokenizers over the pieces of s->stages[*at]; the last stage: *at */
-MUST enum err_code tokenizer_split(const struct tokenizer *t, struct tokenizer_scratch *s,
-	unsigned *at, struct err *e);
+MUST enum err_code tokenizer_split(
+	const struct tokenizer *t, struct tokenizer_scratch *s, unsigned *at, struct err *e);
 void tokenizer_stage_add(struct tokenizer_stage *stage, struct tokenizer_piece p);
 void tokenizer_bytes_add(struct buf *out, const char *text, size_t len);
 
@@ -309,8 +313,8 @@ void tokenizer_bytes_add(struct buf *out, const char *text, size_t len);
 size_t tokenizer_gpt2_next(const struct tokenizer *t, struct tokenizer_text text);
 
 /* tokenizer_pattern.c: compile; find the next match at or after from */
-MUST enum err_code tokenizer_pattern_compile(pcre2_code **out, const char *pattern, size_t len,
-	struct err *e);
+MUST enum err_code tokenizer_pattern_compile(
+	pcre2_code **out, const char *pattern, size_t len, struct err *e);
 enum tokenizer_found { FOUND_NONE, FOUND_YES, FOUND_TOO_COSTLY };
 enum tokenizer_found tokenizer_pattern_find(size_t *begin, size_t *end, const struct tokenizer *t,
 	const struct tokenizer_step *step, const pcre2_code *code, struct tokenizer_scratch *s,
@@ -327,22 +331,22 @@ void tokens_add(struct tokens *t, uint32_t id);
 struct tokenizer_draft {
 	struct tokenizer_head head;
 	struct buf sections[TOKENIZER_SECTIONS];
-	uint16_t *classes; /* one per code point */
-	const char *what;  /* the file, for messages */
-	bool too_large;	   /* a map found no room for its text */
+	uint16_t *classes; /* one per code point: tokenizer_draft_classes */
+	const char *what; /* the file, for messages */
+	bool too_large; /* a map found no room for its text */
 };
 /* A key's value has the wrong type or content. */
-enum err_code tokenizer_bad(const struct tokenizer_draft *d, const char *key, const char *want,
-	struct err *e);
+enum err_code tokenizer_bad(
+	const struct tokenizer_draft *d, const char *key, const char *want, struct err *e);
+const uint16_t *tokenizer_draft_classes(struct tokenizer_draft *d); /* made when first asked for */
 struct tokenizer_span tokenizer_draft_text(struct tokenizer_draft *d, const char *text, size_t len);
 struct tokenizer_span tokenizer_draft_json(struct tokenizer_draft *d, struct json string);
 /* tokenizer_compile_steps.c, ..._frame.c, ..._model.c */
-MUST enum err_code tokenizer_compile_normalizer(struct tokenizer_draft *d, struct json v,
-	struct err *e);
-MUST enum err_code tokenizer_compile_splitter(struct tokenizer_draft *d, struct json v,
-	struct err *e);
-MUST enum err_code tokenizer_compile_frame(struct tokenizer_draft *d, struct json v,
-	struct err *e);
+MUST enum err_code tokenizer_compile_normalizer(
+	struct tokenizer_draft *d, struct json v, struct err *e);
+MUST enum err_code tokenizer_compile_splitter(
+	struct tokenizer_draft *d, struct json v, struct err *e);
+MUST enum err_code tokenizer_compile_frame(struct tokenizer_draft *d, struct json v, struct err *e);
 /* count: tokens in the vocabulary */
-MUST enum err_code tokenizer_compile_model(struct tokenizer_draft *d, struct json v, size_t *count,
-	struct err *e);
+MUST enum err_code tokenizer_compile_model(
+	struct tokenizer_draft *d, struct json v, size_t *count, struct err *e);

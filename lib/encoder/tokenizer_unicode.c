@@ -183,8 +183,14 @@ class_of(uint32_t c)
 void
 tokenizer_unicode_classes(uint16_t *classes)
 {
-	for (uint32_t c = 0; c < 0x110000; c++)
-		classes[c] = class_of(c);
+	for (uint32_t c = 0; c < 0x110000; c++) {
+		if (c >= UNICODE_USED && c < UNICODE_TAGS)
+			classes[c] = 0;
+		else if (c < UNICODE_PRIVATE)
+			classes[c] = class_of(c);
+		else
+			classes[c] = (c & 0xffff) < 0xfffe ? CLASS_CONTROL : 0;
+	}
 	for (size_t i = 0; i < ARRAY_LEN(corrections); i++) {
 		const struct correction *k = &corrections[i];
 
