@@ -27,12 +27,26 @@ static const struct command commands[] = {
 		"States, restarts, heartbeat ages and memory of the workers; what each backend has "
 		"in\n"
 		"flight, answered and failed; which models can answer.\n"},
-	{"route", "[PROMPT]", "rucjh", 0, 1, cli_route,
+	{"route", "[PROMPT]", "rEucjh", 0, 1, cli_route,
 		"the model that would answer a prompt, and why; calls nothing",
 		"Without PROMPT, or with -, the prompt is read from standard input.\n"},
 	{"models", "", "ucjh", 0, 0, cli_models, "names that clients may ask for", ""},
 	{"check", "FILE", "jh", 1, 1, cli_check, "validate a config file",
 		"Prints FILE:LINE: what, for each fault. Needs no daemon.\n"},
+	{"eval", "[FILE]...", "dtswSmkOxPpebgjh", 0, CLI_FILES_MAX, cli_eval,
+		"what a scorer gains over the best single model",
+		"A trained scorer without a file is cross-validated: trained on the other folds\n"
+		"(equal prompts are in one fold). With --train-data it is trained on those files\n"
+		"alone. NAME:FILE reads a scorer file, NAME:default the one that comes with shunt.\n"
+		"Scorers: those of routes, and chars, id, oracle to check the figures by.\n"},
+	{"train", "[FILE]...", "dsoekOgjh", 0, CLI_FILES_MAX, cli_train,
+		"make a scorer's file from routing data",
+		"The same data, seed and threads give the same bytes. Ctrl-C leaves no file.\n"},
+	{"calibrate", "[FILE]...", "dswSnqOjh", 0, CLI_FILES_MAX, cli_calibrate,
+		"the threshold for a share of strong calls, or for a quality",
+		"Rows without scores, {\"prompt\": ...}, do for --strong-pct: what the daemon "
+		"logged.\n"
+		"--quality is a mean score of the data, or N% of the strong model's.\n"},
 	{"version", "", "jh", 0, 0, command_version, "version of this program", ""},
 	{"help", "[COMMAND]", "jh", 0, 1, command_help, "this text, or a command's", ""},
 };
@@ -43,19 +57,49 @@ static const struct option_row {
 } option_rows[] = {
 	{{"route", required_argument, NULL, 'r'}, "ROUTE",
 		"decide as if the client had asked for this route"},
+	{{"explain", no_argument, NULL, 'E'}, "",
+		"also why not the others, and what another dial or threshold would give"},
 	{{"url", required_argument, NULL, 'u'}, "URL",
 		"where the daemon is, e.g. http://gpu1:8787"},
 	{{"config", required_argument, NULL, 'c'}, "FILE",
 		"find the daemon that runs with this config"},
+	{{"data", required_argument, NULL, 'd'}, "FILE",
+		"routing data, JSON lines, gzip or not; again for more, - for standard input"},
+	{{"train-data", required_argument, NULL, 't'}, "FILE",
+		"train on these files and on no row of --data; again for more"},
+	{{"only", required_argument, NULL, 'O'}, "PREFIX",
+		"of --data, only rows whose dataset begins so"},
+	{{"scorer", required_argument, NULL, 's'}, "NAME[:FILE]", "the scorer"},
+	{{"weak", required_argument, NULL, 'w'}, "MODEL", "the cheap model of a pair"},
+	{{"strong", required_argument, NULL, 'S'}, "MODEL", "the good model of a pair"},
+	{{"many", no_argument, NULL, 'm'}, "", "choose among all models, even of two"},
+	{{"strong-pct", required_argument, NULL, 'n'}, "PERCENT",
+		"share of the prompts that may go to the strong model"},
+	{{"quality", required_argument, NULL, 'q'}, "SCORE", "mean score to reach"},
+	{{"folds", required_argument, NULL, 'k'}, "N", "of the cross-validation; 5"},
+	{{"cost-source", required_argument, NULL, 'x'}, "SOURCE",
+		"costs, prices, out_chars or none; costs where every row has them"},
+	{{"prices", required_argument, NULL, 'P'}, "FILE",
+		"USD per token by model, in LiteLLM's format, for --cost-source prices"},
+	{{"plot", required_argument, NULL, 'p'}, "FILE", "draw the curve as .svg or .png"},
+	{{"out", required_argument, NULL, 'o'}, "FILE", "where the scorer's file goes"},
+	{{"seed", required_argument, NULL, 'e'}, "N", "of folds, draws and training; 0"},
+	{{"threads", required_argument, NULL, 'g'}, "N", "of the training; 1"},
+	{{"resamples", required_argument, NULL, 'b'}, "N", "of the intervals; 1000"},
 	{{"json", no_argument, NULL, 'j'}, "", "one JSON value instead of tables"},
 	{{"help", no_argument, NULL, 'h'}, "", "this text"},
 };
 
+/* Long names only: they have no letter of their own on the command line. */
+static const char long_only[] = "EdtsOwSmnqkxPpoegb";
+
 static const char footer[] =
 	"\nThe daemon is looked for at --url, $SHUNT_URL, the socket $SHUNT_SOCKET, the socket of "
 	"the\n"
-	"config's run_dir, and http://127.0.0.1:8787. $SHUNT_KEY is sent as API key.\n"
-	"Exit codes: 0 good, 1 the answer is bad news, 2 wrong command line, 3 no daemon "
+	"config's run_dir, and http://127.0.0.1:8787. $SHUNT_KEY is sent as API key.\n";
+
+static const char exit_codes[] =
+	"\nExit codes: 0 good, 1 the answer is bad news, 2 wrong command line, 3 no daemon "
 	"answers.\n";
 
 static const struct command *
@@ -70,7 +114,7 @@ command_find(const char *name)
 static void
 command_print_help(FILE *to, const struct command *c)
 {
-	char flag[40];
+	char flag[40], letter[4];
 
 	(void)fprintf(to, "usage: shunt %s [OPTION]...%s%s\n\n%s\n%s\n", c->name,
 		c->args[0] != '\0' ? " " : "", c->args, c->help, c->more);
@@ -79,11 +123,15 @@ command_print_help(FILE *to, const struct command *c)
 
 		if (strchr(c->options, o->option.val) == NULL)
 			continue;
-		(void)snprintf(
-			flag, sizeof(flag), "-%c, --%s %s", o->option.val, o->option.name, o->arg);
-		(void)fprintf(to, "  %-20s %s\n", flag, o->help);
+		(void)snprintf(letter, sizeof(letter), "-%c,", o->option.val);
+		(void)snprintf(flag, sizeof(flag), "%3s --%s %s",
+			strchr(long_only, o->option.val) != NULL ? "" : letter, o->option.name,
+			o->arg);
+		(void)fprintf(to, "  %-24s %s\n", flag, o->help);
 	}
-	(void)fputs(footer, to);
+	if (strchr(c->options, 'u') != NULL)
+		(void)fputs(footer, to);
+	(void)fputs(exit_codes, to);
 }
 
 static void
@@ -91,10 +139,11 @@ command_print_list(FILE *to)
 {
 	(void)fputs("usage: shunt COMMAND [OPTION]...\n\n", to);
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
-		(void)fprintf(to, "  %-8s %-10s %s\n", commands[i].name, commands[i].args,
+		(void)fprintf(to, "  %-9s %-10s %s\n", commands[i].name, commands[i].args,
 			commands[i].help);
 	(void)fputs("\nshunt COMMAND --help tells a command's options.\n", to);
 	(void)fputs(footer, to);
+	(void)fputs(exit_codes, to);
 }
 
 static enum cli_exit
@@ -165,12 +214,53 @@ command_getopt_tables(const struct command *c, struct option *longs, char *short
 		if (strchr(c->options, o->val) == NULL)
 			continue;
 		longs[n++] = *o;
+		if (strchr(long_only, o->val) != NULL)
+			continue;
 		*shorts++ = (char)o->val;
 		if (o->has_arg == required_argument)
 			*shorts++ = ':';
 	}
 	longs[n] = (struct option){0};
 	*shorts = '\0';
+}
+
+static bool
+command_add_file(struct cli *cli, struct cli_files *files, const char *path)
+{
+	if (files->len == CLI_FILES_MAX) {
+		(void)fprintf(cli->err, "shunt %s: more than %d files\n", cli->command,
+			CLI_FILES_MAX);
+		return false;
+	}
+	files->paths[files->len++] = path;
+	return true;
+}
+
+/* Keep an option's value. */
+static bool
+command_take(struct cli *cli, char letter, const char *value)
+{
+	cli->values[(unsigned char)letter] = value;
+	switch (letter) {
+	case 'j':
+		cli->output = CLI_JSON;
+		return true;
+	case 'u':
+		cli->url = value;
+		return true;
+	case 'c':
+		cli->config = value;
+		return true;
+	case 'r':
+		cli->route = value;
+		return true;
+	case 'd':
+		return command_add_file(cli, &cli->data, value);
+	case 't':
+		return command_add_file(cli, &cli->train_data, value);
+	default:
+		return true;
+	}
 }
 
 enum read_result { READ_OK, READ_HELP, READ_WRONG };
@@ -188,24 +278,29 @@ command_read(const struct command *c, struct cli *cli, int argc, char **argv)
 	while ((letter = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
 		if (letter == 'h')
 			return READ_HELP;
-		if (letter == 'j')
-			cli->output = CLI_JSON;
-		else if (letter == 'u')
-			cli->url = optarg;
-		else if (letter == 'c')
-			cli->config = optarg;
-		else if (letter == 'r')
-			cli->route = optarg;
-		else {
+		if (letter == '?' || letter == ':') {
 			(void)fprintf(cli->err,
 				"shunt %s: %s %s; `shunt %s --help` lists the options\n", c->name,
 				letter == ':' ? "needs a value:" : "unknown option",
 				argv[optind - 1], c->name);
 			return READ_WRONG;
 		}
+		if (!command_take(cli, (char)letter, optarg != NULL ? optarg : ""))
+			return READ_WRONG;
 	}
 	cli->args = argv + optind;
 	cli->args_len = argc - optind;
+	for (int i = 0; strchr(c->options, 'd') != NULL && i < cli->args_len; i++) {
+		if (cli->train_data.len > 0) {
+			(void)fprintf(cli->err,
+				"shunt %s: is `%s` data or training data? Put --data or "
+				"--train-data before each file\n",
+				c->name, cli->args[i]);
+			return READ_WRONG;
+		}
+		if (!command_add_file(cli, &cli->data, cli->args[i]))
+			return READ_WRONG;
+	}
 	if (cli->args_len >= c->args_min && cli->args_len <= c->args_max)
 		return READ_OK;
 	(void)fprintf(cli->err, "shunt %s: %s; usage: shunt %s [OPTION]... %s\n", c->name,
@@ -234,6 +329,7 @@ cli_main(int argc, char **argv, FILE *out, FILE *err)
 	c = command_find(name);
 	if (c == NULL)
 		return command_unknown(name, err);
+	cli.command = c->name;
 	switch (command_read(c, &cli, argc - 1, argv + 1)) {
 	case READ_HELP:
 		command_print_help(out, c);

@@ -20,9 +20,20 @@ enum cli_exit {
 
 enum cli_output { CLI_TABLES, CLI_JSON };
 
+enum { CLI_FILES_MAX = 64 };
+
+/* The values of an option that may be given again and again. */
+struct cli_files {
+	const char *paths[CLI_FILES_MAX];
+	size_t len;
+};
+
 /* The command line, read. Strings are argv's or the environment's. */
 struct cli {
+	const char *command; /* its name */
 	enum cli_output output;
+	const char *values[128]; /* of the options, by letter; "" where it takes none */
+	struct cli_files data, train_data; /* --data and the arguments behind it; --train-data */
 	const char *url;    /* --url */
 	const char *config; /* -c; NULL: the usual places */
 	const char *route;  /* --route */
@@ -39,3 +50,7 @@ enum cli_exit cli_status(const struct cli *cli);
 enum cli_exit cli_route(const struct cli *cli);
 enum cli_exit cli_models(const struct cli *cli);
 enum cli_exit cli_check(const struct cli *cli);
+enum cli_exit cli_tokenize(const struct cli *cli);
+enum cli_exit cli_eval(const struct cli *cli);
+enum cli_exit cli_train(const struct cli *cli);
+enum cli_exit cli_calibrate(const struct cli *cli);

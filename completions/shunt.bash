@@ -1,17 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
 # shunt.bash - completion of shunt and shuntd for bash
 
+# A command of the laboratory: its options, else data files.
+_shunt_lab() {
+	if [[ $cur == -* ]]; then
+		mapfile -t COMPREPLY < <(compgen -W "--data $1 --json --help" -- "$cur")
+	else
+		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+	fi
+}
+
 _shunt() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}
-	local commands='status route models check version help'
+	local commands='status route models check eval train calibrate version help'
+	local scorers='linear heuristic random weak strong chars id oracle'
 	COMPREPLY=()
 
 	case $prev in
-	-c | --config)
+	-c | --config | --data | --train-data | --prices | --plot | --out)
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		return
 		;;
-	-u | --url | -r | --route)
+	-u | --url | -r | --route | --only | --weak | --strong | --strong-pct | --quality | --folds | --seed | --threads | --resamples)
+		return
+		;;
+	--scorer)
+		mapfile -t COMPREPLY < <(compgen -W "$scorers" -- "$cur")
+		return
+		;;
+	--cost-source)
+		mapfile -t COMPREPLY < <(compgen -W 'costs prices out_chars none' -- "$cur")
 		return
 		;;
 	esac
@@ -32,6 +50,15 @@ _shunt() {
 		else
 			mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		fi
+		;;
+	eval)
+		_shunt_lab '--train-data --only --scorer --weak --strong --many --folds --cost-source --prices --plot --seed --resamples --threads'
+		;;
+	train)
+		_shunt_lab '--only --scorer --out --seed --folds --threads'
+		;;
+	calibrate)
+		_shunt_lab '--only --scorer --weak --strong --strong-pct --quality'
 		;;
 	help)
 		mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$cur")

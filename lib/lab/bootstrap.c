@@ -94,7 +94,8 @@ bootstrap_apgr(struct interval *out, const struct metrics_pair *rows, size_t len
 }
 
 void
-bootstrap_mean(struct interval *out, const double *values, size_t len, unsigned draws, uint64_t seed)
+bootstrap_mean(
+	struct interval *out, const double *values, size_t len, unsigned draws, uint64_t seed)
 {
 	double *found = zeroed(draws, sizeof(*found));
 	struct rng rng = {seed};

@@ -115,7 +115,8 @@ store_drop_row(struct dataset *d)
 	d->len--;
 	for (size_t k = 0; k < CELLS; k++) {
 		if (d->arena->cells[k] != NULL)
-			store_blank(d->arena->cells[k] + d->len * d->arena->stride, d->arena->stride);
+			store_blank(
+				d->arena->cells[k] + d->len * d->arena->stride, d->arena->stride);
 	}
 }
 

@@ -79,8 +79,8 @@ read_name(struct reader *r, struct json name, const char *what, struct err *e)
 	if (r->text.len == 0)
 		return err_set(e, ERR_INPUT, "%s: the name is empty", what);
 	if (r->text.len > DATASET_NAME_MAX)
-		return err_set(e, ERR_INPUT, "%s: a name of more than %d bytes", what,
-			DATASET_NAME_MAX);
+		return err_set(
+			e, ERR_INPUT, "%s: a name of more than %d bytes", what, DATASET_NAME_MAX);
 	for (size_t i = 0; i < r->text.len; i++) {
 		if ((unsigned char)r->text.data[i] < ' ' || r->text.data[i] == 0x7f)
 			return err_set(e, ERR_INPUT, "%s: a control character in a name", what);
@@ -89,8 +89,8 @@ read_name(struct reader *r, struct json name, const char *what, struct err *e)
 }
 
 static enum err_code
-read_number(double *out, struct json v, const char *what, const char *model, double most,
-	struct err *e)
+read_number(
+	double *out, struct json v, const char *what, const char *model, double most, struct err *e)
 {
 	if (v.type != JSON_NUMBER)
 		return err_set(e, ERR_INPUT, "%s of `%s` is no number: %.*s", what, model,
@@ -121,8 +121,8 @@ read_scores(struct reader *r, size_t row, struct json scores, const char *what, 
 			return ERR_INPUT;
 		model = store_model(r->d, buf_str(&r->text), guess);
 		if (model < 0)
-			return err_set(e, ERR_INPUT, "more models than fit (%d)",
-				DATASET_MODELS_MAX);
+			return err_set(
+				e, ERR_INPUT, "more models than fit (%d)", DATASET_MODELS_MAX);
 		cells = store_cells(r->d, CELLS_RAW, row);
 		if (!isnan(cells[model]))
 			return err_set(e, ERR_INPUT, "%s has `%s` twice", what, buf_str(&r->text));
@@ -153,9 +153,9 @@ read_figures(struct reader *r, size_t row, struct json object, enum field field,
 			read_number(&v, value, what, buf_str(&r->text), 1e12, e) != ERR_OK)
 			return ERR_INPUT;
 		model = guess < r->d->models_len &&
-					strcmp(r->d->models[guess], buf_str(&r->text)) == 0 ?
-				(int)guess :
-				dataset_model(r->d, buf_str(&r->text));
+					strcmp(r->d->models[guess], buf_str(&r->text)) == 0
+				? (int)guess
+				: dataset_model(r->d, buf_str(&r->text));
 		if (model < 0)
 			continue;
 		cells = store_cells(r->d, kind, row);
@@ -183,8 +183,8 @@ read_tokens(struct reader *r, size_t row, struct json object, struct err *e)
 			return ERR_INPUT;
 		if (value.type != JSON_ARRAY || !json_next_item(&pair, &in) ||
 			!json_next_item(&pair, &out) || json_next_item(&pair, &more))
-			return err_set(e, ERR_INPUT, "tokens of `%s` is not [in, out]",
-				buf_str(&r->text));
+			return err_set(
+				e, ERR_INPUT, "tokens of `%s` is not [in, out]", buf_str(&r->text));
 		if (read_number(&tokens_in, in, "tokens", buf_str(&r->text), 1e12, e) != ERR_OK ||
 			read_number(&tokens_out, out, "tokens", buf_str(&r->text), 1e12, e) !=
 				ERR_OK)
@@ -251,8 +251,8 @@ read_fields(struct json fields[FIELDS], struct json object, struct err *e)
 			if (!json_equals(key, field_rows[f].name))
 				continue;
 			if (fields[f].type != JSON_NONE)
-				return err_set(
-					e, ERR_INPUT, "`%s` stands there twice", field_rows[f].name);
+				return err_set(e, ERR_INPUT, "`%s` stands there twice",
+					field_rows[f].name);
 			if (value.type != field_rows[f].type)
 				return err_set(e, ERR_INPUT, "`%s` is not %s", field_rows[f].name,
 					field_rows[f].type_text);
@@ -290,7 +290,8 @@ read_row(struct reader *r, const char *text, size_t len, struct err *e)
 
 	if (json_check(&object, text, len, e) != ERR_OK) {
 		if (strncmp(e->text, at, sizeof(at) - 1) == 0)
-			memmove(e->text, e->text + sizeof(at) - 1, strlen(e->text) - sizeof(at) + 2);
+			memmove(e->text, e->text + sizeof(at) - 1,
+				strlen(e->text) - sizeof(at) + 2);
 		return ERR_INPUT;
 	}
 	if (object.type != JSON_OBJECT)

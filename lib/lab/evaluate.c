@@ -184,8 +184,8 @@ measure_choice(struct evaluate_choice *out, const struct evaluating *w)
 		if (w->cost != NULL)
 			out->cost += w->cost[i * models + w->chosen[i]] / (double)len;
 	}
-	bootstrap_mean(&out->gain_ci95, gains, len,
-		w->o->draws > 0 ? w->o->draws : BOOTSTRAP_DRAWS, w->plan->seed);
+	bootstrap_mean(&out->gain_ci95, gains, len, w->o->draws > 0 ? w->o->draws : BOOTSTRAP_DRAWS,
+		w->plan->seed);
 	free(gains);
 }
 
@@ -253,9 +253,9 @@ measure_choices(struct evaluating *w)
 
 	evaluate_choose(w);
 	measure_choice(&v->routed, w);
-	v->verdict = v->routed.gain_ci95.low > 0    ? EVALUATE_BEATS :
-		     v->routed.gain_ci95.high < 0 ? EVALUATE_LOSES :
-						    EVALUATE_EQUAL;
+	v->verdict = v->routed.gain_ci95.low > 0    ? EVALUATE_BEATS
+		     : v->routed.gain_ci95.high < 0 ? EVALUATE_LOSES
+						    : EVALUATE_EQUAL;
 	measure_sources(w);
 	evaluate_abstain(w);
 	measure_choice(&v->abstaining, w);
@@ -287,8 +287,8 @@ evaluate(struct evaluation *out, const struct predict_plan *plan, const struct p
 	w.chosen = evaluate_alloc(plan->len, sizeof(*w.chosen));
 	w.fold = evaluate_alloc(plan->len, sizeof(*w.fold));
 	for (size_t i = 0; i < plan->len; i++)
-		w.fold[i] = (uint8_t)dataset_fold(&plan->d->rows[plan->rows[i]], EVALUATE_FOLDS,
-			plan->seed + FOLD_SALT);
+		w.fold[i] = (uint8_t)dataset_fold(
+			&plan->d->rows[plan->rows[i]], EVALUATE_FOLDS, plan->seed + FOLD_SALT);
 	fill_scores(&w);
 	measure_single(&w);
 	if (evaluate_costs(&w, e) != ERR_OK) {

@@ -124,8 +124,9 @@ evaluate_flips(struct evaluating *w)
 			} else {
 				size_t at = i * models;
 
-				flipped += best_guess(w->p->guess + at, models, w->trusted) !=
-					   best_guess(w->p->noised_guess[n] + at, models, w->trusted);
+				flipped +=
+					best_guess(w->p->guess + at, models, w->trusted) !=
+					best_guess(w->p->noised_guess[n] + at, models, w->trusted);
 			}
 		}
 		w->v->flips[n] = (double)flipped / (double)w->plan->len;

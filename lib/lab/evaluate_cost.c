@@ -40,7 +40,8 @@ priced(const struct dataset_row *r, uint32_t model, const struct evaluate_price 
 		in = (double)r->prompt_len / CHARS_PER_TOKEN;
 	if (isnan(out))
 		out = cell(r->out_chars, model) / CHARS_PER_TOKEN;
-	return price->input < 0 || price->output < 0 ? NAN : in * price->input + out * price->output;
+	return price->input < 0 || price->output < 0 ? NAN
+						     : in * price->input + out * price->output;
 }
 
 static double
@@ -207,8 +208,7 @@ measure_sweep(struct evaluating *w, const uint16_t *choices)
 			p.cost += w->cost[at] / (double)len;
 		}
 		c->sweep[s] = p;
-		if (p.quality >= w->v->means[w->v->best] - 1e-9 &&
-			!(p.cost >= c->equal_cost)) {
+		if (p.quality >= w->v->means[w->v->best] - 1e-9 && !(p.cost >= c->equal_cost)) {
 			c->equal_cost = p.cost;
 			c->equal_quality = p.quality;
 		}
@@ -247,8 +247,7 @@ evaluate_frontier(struct evaluating *w)
 	struct evaluate_cost *c = &w->v->cost;
 	size_t models = w->plan->models_len, cheapest = 0;
 	struct frontier_point *singles = evaluate_alloc(models, sizeof(*singles));
-	uint16_t *choices =
-		evaluate_alloc(w->plan->len * EVALUATE_SETTINGS, sizeof(*choices));
+	uint16_t *choices = evaluate_alloc(w->plan->len * EVALUATE_SETTINGS, sizeof(*choices));
 
 	measure_lines(w);
 	sweep_choices(w, choices);

@@ -61,8 +61,8 @@ frontier_at(const struct frontier_point *hull, size_t len, double cost)
 		const struct frontier_point *a = &hull[i - 1], *b = &hull[i];
 
 		if (cost <= b->cost)
-			return a->quality + (b->quality - a->quality) * (cost - a->cost) /
-						    (b->cost - a->cost);
+			return a->quality +
+			       (b->quality - a->quality) * (cost - a->cost) / (b->cost - a->cost);
 	}
 	return hull[len - 1].quality;
 }
@@ -82,8 +82,8 @@ frontier_aiq(const struct frontier_point *hull, size_t len, double low, double h
 
 		if (to <= from)
 			continue;
-		area += (to - from) *
-			(frontier_at(hull, len, from) + frontier_at(hull, len, to)) / 2;
+		area += (to - from) * (frontier_at(hull, len, from) + frontier_at(hull, len, to)) /
+			2;
 		from = to;
 	}
 	if (from < high)
@@ -101,8 +101,8 @@ frontier_cost_of(const struct frontier_point *hull, size_t len, double quality)
 			continue;
 		if (i == 0)
 			return b->cost;
-		return a->cost + (b->cost - a->cost) * (quality - a->quality) /
-					 (b->quality - a->quality);
+		return a->cost +
+		       (b->cost - a->cost) * (quality - a->quality) / (b->quality - a->quality);
 	}
 	return NAN;
 }

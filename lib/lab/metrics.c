@@ -102,8 +102,8 @@ struct grid_point {
 
 /* Points of the grid by rising share. */
 static size_t
-grid_points(struct grid_point *out, const struct metrics_pair *rows, size_t len,
-	const uint32_t *order)
+grid_points(
+	struct grid_point *out, const struct metrics_pair *rows, size_t len, const uint32_t *order)
 {
 	double thresholds[METRICS_GRID + 1];
 	size_t n = 0;
@@ -169,8 +169,8 @@ metrics_grid(struct metrics_apgr *out, const struct metrics_pair *rows, size_t l
 			((points[i].score + points[i - 1].score) / 2 - means.weak);
 	out->apgr = area / gap / width;
 	for (size_t p = 0; p < METRICS_CPTS; p++)
-		out->cpt[p] = grid_reach(points, n, means.weak + metrics_cpt_levels[p] * gap,
-			gap > 0 ? 1 : -1);
+		out->cpt[p] = grid_reach(
+			points, n, means.weak + metrics_cpt_levels[p] * gap, gap > 0 ? 1 : -1);
 }
 
 void

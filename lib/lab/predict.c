@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "lib/base/clock.h"
 #include "lib/lab/predict.h"
@@ -70,7 +71,8 @@ asking_fini(struct asking *a)
 }
 
 static enum err_code
-asking_init(struct asking *a, const struct predict_plan *plan, const struct scorer *s, struct err *e)
+asking_init(
+	struct asking *a, const struct predict_plan *plan, const struct scorer *s, struct err *e)
 {
 	size_t bytes = scorer_scratch_bytes(s), n = scorer_models(s);
 
@@ -114,10 +116,21 @@ asking_ask(const struct asking *a, struct scorer_guess *guess, double *want, siz
 		for (size_t m = 0; m < plan->models_len; m++)
 			guess[row * plan->models_len + m] = a->all[a->known[m]];
 	}
-	if (want != NULL)
-		want[row] = scorer_want_strong(a->s, &in,
-			a->known != NULL ? a->known[plan->weak] : 0,
-			a->known != NULL ? a->known[plan->strong] : 1, a->scratch);
+	if (want == NULL)
+		return;
+	want[row] = a->known != NULL ? scorer_want_guessed(a->s, a->all, &in, a->known[plan->weak],
+					       a->known[plan->strong])
+				     : scorer_want_strong(a->s, &in, 0, 1, a->scratch);
+}
+
+/* Time of the core that this thread used: others on the machine do not count. */
+static double
+core_seconds(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	return (double)ts.tv_sec + (double)ts.tv_nsec / (double)NS_PER_S;
 }
 
 /* Ask about the named rows of the plan (which: places in plan->rows; NULL: all). */
@@ -128,19 +141,19 @@ ask_rows(struct predictions *out, const struct predict_plan *plan, const struct 
 	AUTO(asking_fini) struct asking a;
 	AUTO(buf_fini) struct buf noised = BUF_INIT;
 	enum err_code code = asking_init(&a, plan, s, e);
-	uint64_t start;
+	double start;
 
 	if (code != ERR_OK)
 		return code;
 	predict_init(out, plan, a.known != NULL);
-	start = clock_ns();
+	start = core_seconds();
 	for (size_t i = 0; i < which_len; i++) {
 		size_t row = which != NULL ? which[i] : i;
 		const struct dataset_row *r = &plan->d->rows[plan->rows[row]];
 
 		asking_ask(&a, out->guess, out->want, row, r->prompt, r->prompt_len);
 	}
-	out->score_s += (double)(clock_ns() - start) / (double)NS_PER_S;
+	out->score_s += core_seconds() - start;
 	for (size_t i = 0; plan->noise == PREDICT_NOISED && i < which_len; i++) {
 		size_t row = which != NULL ? which[i] : i;
 		const struct dataset_row *r = &plan->d->rows[plan->rows[row]];
@@ -224,8 +237,8 @@ predict_transfer(struct predictions *out, const struct predict_plan *plan, enum 
 			    compare_hashes) == NULL)
 			kept[kept_len++] = train_rows[i];
 	}
-	code = kept_len > 0 ? trained_init(&t, plan->d, id, o, kept, kept_len, e) :
-			      err_set(e, ERR_INPUT,
+	code = kept_len > 0 ? trained_init(&t, plan->d, id, o, kept, kept_len, e)
+			    : err_set(e, ERR_INPUT,
 				      "no training row has a prompt that is not asked about");
 	if (code == ERR_OK)
 		code = trained_ask(out, &t, plan, NULL, plan->len, e);

@@ -57,7 +57,7 @@ struct predictions {
 	double *want;		    /* NULL: no pair */
 	double *noised_want[NOISES];
 	struct scorer_guess *noised_guess[NOISES];
-	double score_s; /* spent asking, the noised prompts apart */
+	double score_s; /* of one core, spent asking; the noised prompts apart */
 	double train_s;
 	size_t file_bytes; /* of the (last) file */
 	unsigned trainings;

@@ -65,8 +65,8 @@ reference_want(enum reference ref, const struct predict_plan *plan, const struct
 }
 
 enum err_code
-predict_reference(struct predictions *out, const struct predict_plan *plan, enum reference ref,
-	struct err *e)
+predict_reference(
+	struct predictions *out, const struct predict_plan *plan, enum reference ref, struct err *e)
 {
 	uint64_t start = clock_ns();
 

@@ -70,8 +70,8 @@ put_pair(struct buf *out, const struct evaluation *v)
 static void
 put_no_pair(struct buf *out, const struct evaluation *v)
 {
-	static const char *const names[] = {"weak", "strong", "apgr", "apgr_ci95", "cpt20",
-		"cpt50", "cpt80", "grid", "random_apgr"};
+	static const char *const names[] = {"weak", "strong", "apgr", "apgr_ci95", "cpt20", "cpt50",
+		"cpt80", "grid", "random_apgr"};
 
 	json_put_member_double(out, "oracle", v->oracle);
 	for (size_t i = 0; i < ARRAY_LEN(names); i++) {

@@ -226,14 +226,22 @@ scorer_guess(const struct scorer *s, struct scorer_guess *out, const struct scor
 }
 
 double
+scorer_want_guessed(const struct scorer *s, const struct scorer_guess *guesses,
+	const struct scorer_input *in, int weak, int strong)
+{
+	if (s->ops->want != NULL)
+		return s->ops->want(s, in);
+	CHECK(weak >= 0 && strong >= 0 && (size_t)weak < s->models && (size_t)strong < s->models);
+	return ((double)guesses[strong].quality - (double)guesses[weak].quality + 1) / 2;
+}
+
+double
 scorer_want_strong(const struct scorer *s, const struct scorer_input *in, int weak, int strong,
 	void *scratch)
 {
 	struct scorer_guess *guesses = scratch;
 
-	if (s->ops->want != NULL)
-		return s->ops->want(s, in);
-	CHECK(weak >= 0 && strong >= 0 && (size_t)weak < s->models && (size_t)strong < s->models);
-	scorer_guess(s, guesses, in, scratch);
-	return ((double)guesses[strong].quality - (double)guesses[weak].quality + 1) / 2;
+	if (s->ops->want == NULL)
+		scorer_guess(s, guesses, in, scratch);
+	return scorer_want_guessed(s, guesses, in, weak, strong);
 }

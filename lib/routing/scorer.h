@@ -86,3 +86,6 @@ void scorer_guess(const struct scorer *s, struct scorer_guess *out, const struct
  */
 double scorer_want_strong(const struct scorer *s, const struct scorer_input *in, int weak,
 	int strong, void *scratch);
+/* The same where all models were guessed already, by scorer_guess of the same input. */
+double scorer_want_guessed(const struct scorer *s, const struct scorer_guess *guesses,
+	const struct scorer_input *in, int weak, int strong);

@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * eval.c - `shunt eval`: what a scorer gains over the best single model, on data it has not seen
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/eval.h"
+
+/* One evaluation while it is put together. */
+struct eval {
+	struct dataset d;
+	size_t train_len; /* the first rows of d are those of --train-data */
+	struct lab_scorer scorer;
+	struct lab_choice choice;
+	struct predict_plan plan;
+	struct predictions p;
+	struct evaluate_options options;
+	struct evaluate_price *prices;
+	struct evaluation v;
+	struct report_labels labels;
+	unsigned folds;
+	struct train_options train;
+};
+
+static void
+eval_fini(struct eval *e)
+{
+	evaluate_fini(&e->v);
+	predict_fini(&e->p);
+	lab_choice_fini(&e->choice);
+	lab_scorer_fini(&e->scorer);
+	dataset_free(&e->d);
+	free(e->prices);
+}
+
+static enum cli_exit
+eval_numbers(struct eval *e, const struct cli *cli)
+{
+	double folds, seed, draws, threads;
+	enum cli_exit code = lab_number(&folds, cli, 'k', "folds", 2, LAB_FOLDS_MAX, 5);
+
+	if (code == CLI_OK)
+		code = lab_number(&seed, cli, 'e', "seed", 0, 1e15, 0);
+	if (code == CLI_OK)
+		code = lab_number(&draws, cli, 'b', "resamples", 100, 1000000, BOOTSTRAP_DRAWS);
+	if (code == CLI_OK)
+		code = lab_number(&threads, cli, 'g', "threads", 1, 256, 1);
+	if (code != CLI_OK)
+		return code;
+	e->folds = (unsigned)folds;
+	e->options.draws = (unsigned)draws;
+	e->plan.seed = (uint64_t)seed;
+	e->train = (struct train_options){.seed = (uint64_t)seed, .threads = (unsigned)threads};
+	return CLI_OK;
+}
+
+static enum cli_exit
+eval_data(struct eval *e, const struct cli *cli)
+{
+	enum cli_exit code = CLI_OK;
+
+	if (cli->train_data.len > 0)
+		code = lab_data(&e->d, cli, &cli->train_data, LAB_SCORED);
+	e->train_len = e->d.len;
+	if (code == CLI_OK)
+		code = lab_data(&e->d, cli, &cli->data, LAB_SCORED);
+	if (code == CLI_OK)
+		code = lab_choose(&e->choice, cli, &e->d, e->train_len);
+	if (code != CLI_OK)
+		return code;
+	e->plan.d = &e->d;
+	e->plan.rows = e->choice.rows;
+	e->plan.len = e->choice.rows_len;
+	e->plan.models = e->choice.models;
+	e->plan.models_len = e->choice.models_len;
+	e->plan.weak = e->choice.weak;
+	e->plan.strong = e->choice.strong;
+	e->plan.noise = PREDICT_NOISED;
+	return CLI_OK;
+}
+
+/* Do all rows have the costs of all candidates? */
+static bool
+costs_complete(const struct eval *e)
+{
+	for (size_t i = 0; i < e->plan.len; i++) {
+		const float *cost = e->d.rows[e->plan.rows[i]].cost;
+
+		for (size_t m = 0; m < e->plan.models_len; m++) {
+			if (cost == NULL || isnan(cost[e->plan.models[m]]))
+				return false;
+		}
+	}
+	return true;
+}
+
+static enum cli_exit
+eval_cost(struct eval *e, const struct cli *cli)
+{
+	const char *name = cli->values['x'];
+
+	if (name == NULL) {
+		e->options.cost = costs_complete(e) ? COST_COSTS : COST_NONE;
+		return CLI_OK;
+	}
+	while (e->options.cost <= COST_OUT_CHARS &&
+		strcmp(cost_source_name(e->options.cost), name) != 0)
+		e->options.cost++;
+	if (e->options.cost > COST_OUT_CHARS) {
+		(void)fprintf(cli->err,
+			"shunt eval: --cost-source is costs, prices, out_chars or none, not `%s`\n",
+			name);
+		return CLI_USAGE;
+	}
+	if (e->options.cost != COST_PRICES)
+		return CLI_OK;
+	e->prices = calloc(e->plan.models_len, sizeof(*e->prices));
+	CHECK(e->prices != NULL);
+	e->options.prices = e->prices;
+	return lab_prices(e->prices, cli, &e->plan);
+}
+
+static enum err_code
+eval_train(struct eval *e, struct err *err)
+{
+	uint32_t *rows;
+	enum err_code code;
+
+	if (e->train_len == 0) {
+		const struct predict_validation v = {.d = &e->d,
+			.rows = e->plan.rows,
+			.len = e->plan.len,
+			.folds = e->folds,
+			.seed = e->plan.seed};
+
+		e->labels.mode = "cross-validated";
+		e->labels.folds = e->folds;
+		return predict_folds(&e->p, &e->plan, 1, &v, e->scorer.id, &e->train, err);
+	}
+	e->labels.mode = "transfer";
+	rows = calloc(e->train_len, sizeof(*rows));
+	CHECK(rows != NULL);
+	for (size_t i = 0; i < e->train_len; i++)
+		rows[i] = (uint32_t)i;
+	code = predict_transfer(&e->p, &e->plan, e->scorer.id, &e->train, rows, e->train_len, err);
+	free(rows);
+	return code;
+}
+
+static enum err_code
+eval_predict(struct eval *e, const struct cli *cli, struct err *err)
+{
+	struct lab_progress bar;
+	enum err_code code;
+
+	e->labels.mode = "fixed";
+	if (e->scorer.reference < REFERENCES) {
+		e->plan.noise = PREDICT_PLAIN;
+		return predict_reference(&e->p, &e->plan, e->scorer.reference, err);
+	}
+	if (e->scorer.open != NULL) {
+		if (e->scorer.path != NULL)
+			e->labels.mode = "file";
+		return predict_scorer(&e->p, &e->plan, e->scorer.open, err);
+	}
+	lab_progress_begin(&bar, cli);
+	e->train.progress = lab_progress_step;
+	e->train.progress_arg = &bar;
+	code = eval_train(e, err);
+	lab_progress_end(&bar);
+	return code;
+}
+
+static enum cli_exit
+eval_run(struct eval *e, const struct cli *cli)
+{
+	struct err err;
+	enum cli_exit code = eval_numbers(e, cli);
+
+	if (code == CLI_OK)
+		code = lab_scorer_open(&e->scorer, cli);
+	if (code == CLI_OK && cli->train_data.len > 0 &&
+		(e->scorer.open != NULL || e->scorer.reference < REFERENCES)) {
+		(void)fputs("shunt eval: --train-data trains, but this scorer is trained already "
+			    "or never\n",
+			cli->err);
+		code = CLI_USAGE;
+	}
+	if (code == CLI_OK)
+		code = eval_data(e, cli);
+	if (code == CLI_OK)
+		code = eval_cost(e, cli);
+	if (code != CLI_OK)
+		return code;
+	e->labels.scorer = e->scorer.name;
+	e->labels.left_out = e->choice.left_out;
+	e->labels.cost = e->options.cost;
+	if (eval_predict(e, cli, &err) != ERR_OK ||
+		evaluate(&e->v, &e->plan, &e->p, &e->options, &err) != ERR_OK)
+		return lab_fail(cli, err.text);
+	return CLI_OK;
+}
+
+enum cli_exit
+cli_eval(const struct cli *cli)
+{
+	AUTO(eval_fini) struct eval e = {.scorer = {.id = SCORERS}};
+	struct err err;
+	enum cli_exit code = eval_run(&e, cli);
+
+	if (code != CLI_OK)
+		return code;
+	if (cli->values['p'] != NULL &&
+		plot_evaluation(cli->values['p'], &e.v, &e.labels, &err) != ERR_OK)
+		code = lab_fail(cli, err.text);
+	if (cli->output == CLI_JSON) {
+		AUTO(buf_fini) struct buf out = BUF_INIT;
+
+		report_json(&out, &e.v, &e.labels);
+		(void)fprintf(cli->out, "%s\n", buf_str(&out));
+	} else {
+		eval_print(&e.v, &e.labels, cli->out);
+	}
+	return code;
+}
