@@ -305,6 +305,90 @@ check_route_name(struct check *k, size_t at)
 }
 
 static void
+check_scorer_name(struct check *k, const char *path, const char *scorer, size_t len)
+{
+	struct names known = {.len = 0};
+	char name[CONFIG_NAME_MAX + 1];
+	const char *near;
+
+#define SCORER(symbol, name, kind, help)                                                           \
+	if (config_scorer_kind(#name, sizeof(#name) - 1) != CONFIG_SCORER_UNKNOWN)                 \
+		names_add(&known, #name);
+#include "lib/routing/scorer_list.h"
+#undef SCORER
+	(void)snprintf(name, sizeof(name), "%.*s", (int)MIN(len, (size_t)CONFIG_NAME_MAX), scorer);
+	near = near_name(name, known.rows, known.len);
+	if (near != NULL)
+		check_fault(k, path, "no scorer is named `%s`; did you mean `%s`?", name, near);
+	else
+		check_fault(k, path, "no scorer is named `%s`", name);
+}
+
+static void
+check_scorer(struct check *k, size_t at)
+{
+	const char *scorer = k->config->routes[at].scorer;
+	struct config_folder folders[CONFIG_SCORER_FOLDERS_MAX + 1];
+	struct config_scorer s;
+	struct path path;
+
+	if (scorer == NULL)
+		return;
+	(void)path_of(&path, "routes[%zu].scorer", at);
+	s = config_scorer_split(scorer);
+	switch (config_scorer_kind(scorer, s.name_len)) {
+	case CONFIG_SCORER_UNKNOWN:
+		check_scorer_name(k, path.text, scorer, s.name_len);
+		break;
+	case CONFIG_SCORER_PLAIN:
+		if (s.rest != NULL)
+			check_fault(k, path.text, "`%.*s` reads no file", (int)s.name_len, scorer);
+		break;
+	case CONFIG_SCORER_FILE:
+		if (s.rest != NULL && s.rest[0] == '\0')
+			check_fault(k, path.text, "names no file behind the colon");
+		if (config_scorer_folders(folders, ARRAY_LEN(folders), k->config) ==
+			ARRAY_LEN(folders))
+			check_fault(k, path.text,
+				"scorer files lie in more than %d folders; put them together",
+				(int)CONFIG_SCORER_FOLDERS_MAX);
+		break;
+	case CONFIG_SCORER_ASKS:
+		if (k->encoders.len == 0)
+			check_fault(k, path.text,
+				"there are no `encoders`, so nobody could be asked");
+		else if (s.rest != NULL && !names_has(&k->encoders, s.rest))
+			check_dangling(k, path.text, "encoder", s.rest, &k->encoders);
+		break;
+	}
+}
+
+/* A route that another one leaves decisions to: it must exist, and not be the same. */
+static void
+check_other_route(struct check *k, size_t at, const char *path, const char *name)
+{
+	if (name == NULL)
+		return;
+	if (!names_has(&k->routes, name))
+		check_dangling(k, path, "route", name, &k->routes);
+	else if (same(name, k->config->routes[at].name))
+		check_fault(k, path, "is the route itself");
+}
+
+static void
+check_experiment(struct check *k, size_t at)
+{
+	const struct config_route *r = &k->config->routes[at];
+	struct path path;
+
+	check_other_route(k, at, path_of(&path, "routes[%zu].shadow", at), r->shadow);
+	(void)path_of(&path, "routes[%zu].experiment.route", at);
+	check_other_route(k, at, path.text, r->experiment.route);
+	if (r->experiment.route == NULL && r->experiment.share > 0)
+		check_fault(k, path.text, "is missing: who decides for the share?");
+}
+
+static void
 check_route(struct check *k, size_t at)
 {
 	const struct config_route *r = &k->config->routes[at];
@@ -324,10 +408,8 @@ check_route(struct check *k, size_t at)
 	(void)path_of(&path, "routes[%zu].default_model", at);
 	if (r->default_model != NULL && !is_model(k, r->default_model))
 		check_dangling(k, path.text, "model", r->default_model, &k->models);
-	(void)path_of(&path, "routes[%zu].scorer", at);
-	if (r->scorer != NULL && strcmp(r->scorer, "heuristic") != 0)
-		check_fault(k, path.text, "`%s` is not known; this version has heuristic only",
-			r->scorer);
+	check_scorer(k, at);
+	check_experiment(k, at);
 }
 
 /* `*` stands at the end of a word, after at least one character. */

@@ -166,10 +166,15 @@ config_route(const struct config *c, const char *name)
 uint64_t
 config_hash_gateway(const struct config *c)
 {
+	struct config_folder folders[CONFIG_SCORER_FOLDERS_MAX];
 	uint64_t hash = HASH_START;
+	size_t folders_len;
 
 	for (size_t i = 0; i < c->listen_len; i++)
 		hash = config_hash_bytes(hash, c->listen[i].text, strlen(c->listen[i].text));
+	folders_len = config_scorer_folders(folders, ARRAY_LEN(folders), c);
+	for (size_t i = 0; i < folders_len; i++)
+		hash = config_hash_bytes(hash, folders[i].path, folders[i].len);
 	return config_section_hash(SECTION_AUTH, c, hash);
 }
 

@@ -141,6 +141,7 @@ struct config_model {
 	double output_usd;
 	uint32_t context_tokens; /* 0: not said, ask the profiler */
 	enum tri tools, vision, json;
+	char *scorer_name; /* what scorer files call it; NULL: its own name */
 	unsigned line;
 };
 
@@ -162,6 +163,19 @@ enum strategy {
 };
 const char *strategy_name(enum strategy s);
 
+/* symbol, name in the config, help */
+#define TEXT_POLICY_LIST(X)                                                                        \
+	X(LAST, last, "the latest user turn alone")                                                \
+	X(TURNS, turns, "the latest user turn, then up to three earlier ones")                     \
+	X(ALL, all, "the latest user turn, then all other messages, latest first")
+
+enum text_policy {
+#define X(symbol, name, help) TEXT_##symbol,
+	TEXT_POLICY_LIST(X)
+#undef X
+	TEXT_POLICIES
+};
+
 struct config_route {
 	char *name;
 	char **models; /* names or "*" for all; order is the tie-break */
@@ -169,8 +183,18 @@ struct config_route {
 	char *default_model; /* NULL: the best single one by score */
 	enum strategy strategy;
 	double dial;	    /* 0 cheapest .. 1 best; negative: the strategy's own weights */
-	char *scorer;	    /* "heuristic" is the only one so far */
-	double threshold;   /* difficulty from which strong models are wanted */
+	char *scorer;	    /* NAME or NAME:FILE; config_scorer_split takes it apart */
+	double threshold;   /* from where on a strong model is wanted; negative: not said */
+	enum text_policy text;
+	uint32_t deadline_ms;	/* of a scorer that asks a classifier */
+	uint32_t cache_ms;	/* what a scorer said of a text counts so long; 0: only once */
+	uint32_t session_ms;	/* a conversation is remembered so long; 0: not at all */
+	uint32_t session_falls; /* turns in a row that must want a weaker model */
+	struct {
+		char *route;  /* decides for its share; NULL: no experiment */
+		double share;
+	} experiment;
+	char *shadow; /* route that decides too, and is only counted; NULL: none */
 	uint32_t attempts;  /* most candidates tried for one request */
 	uint32_t first_byte_ms; /* hop deadline; 0: the backend's */
 	uint32_t request_ms;	/* 0: limits.request_ms */
@@ -306,8 +330,8 @@ MUST enum err_code config_fault_check(const struct config *c, const struct fault
 
 /*
  * A hash of what a worker was built from (line numbers do not count), so that a reload restarts it
- * only when that changed: the listening sockets and the names of its key files (its sandbox admits
- * no others) for a gateway, its backend row for a backend worker.
+ * only when that changed: the listening sockets, the names of its key files and the folders of its
+ * scorer files (its sandbox admits no others) for a gateway, its backend row for a backend worker.
  */
 uint64_t config_hash_gateway(const struct config *c);
 uint64_t config_hash_backend(const struct config_backend *b);

@@ -102,6 +102,25 @@ imply_backend(struct config_backend *b)
 	}
 }
 
+/* "linear:FILE" likewise; an encoder's name is none. */
+static void
+imply_scorer(char **scorer, const char *config_path)
+{
+	struct config_scorer s = config_scorer_split(*scorer);
+	AUTO(buf_fini) struct buf text = BUF_INIT;
+	char *path;
+
+	if (s.rest == NULL || config_scorer_kind(*scorer, s.name_len) != CONFIG_SCORER_FILE)
+		return;
+	path = config_copy(s.rest);
+	imply_path(&path, config_path);
+	buf_add(&text, *scorer, s.name_len + 1);
+	buf_add_str(&text, path);
+	free(path);
+	free(*scorer);
+	*scorer = config_copy(buf_str(&text));
+}
+
 void
 config_imply_values(struct config *c, const char *path)
 {
@@ -114,6 +133,9 @@ config_imply_values(struct config *c, const char *path)
 	}
 	for (size_t i = 0; i < c->encoders_len; i++)
 		imply_paths_in(SECTION_ENCODER, &c->encoders[i], path);
+	for (size_t i = 0; i < c->routes_len; i++)
+		if (c->routes[i].scorer != NULL)
+			imply_scorer(&c->routes[i].scorer, path);
 	for (size_t i = 0; i < c->models_len; i++)
 		for (size_t j = 0; j < c->models[i].deployments_len; j++)
 			if (c->models[i].deployments[j].model == NULL && c->models[i].name != NULL)

@@ -88,6 +88,13 @@ static const struct config_choice isa_choices[] = {
 		{NULL},
 };
 
+static const struct config_choice text_choices[] = {
+#define X(symbol, name, help) {#name, TEXT_##symbol, help},
+	TEXT_POLICY_LIST(X)
+#undef X
+		{NULL},
+};
+
 static const struct config_choice level_choices[] = {
 	{"error", LOG_ERROR, ""},
 	{"warn", LOG_WARN, ""},
@@ -109,6 +116,7 @@ static const struct config_choice *const type_choices[CONFIG_TYPES] = {
 	[CONFIG_TYPE_STRATEGY] = strategy_choices,
 	[CONFIG_TYPE_DTYPE] = dtype_choices,
 	[CONFIG_TYPE_ISA] = isa_choices,
+	[CONFIG_TYPE_TEXT_POLICY] = text_choices,
 	[CONFIG_TYPE_LOG_LEVEL] = level_choices,
 	[CONFIG_TYPE_LOG_FORMAT] = format_choices,
 };

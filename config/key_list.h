@@ -197,6 +197,8 @@ CONFIG_KEY(MODEL, context_tokens, COUNT, context_tokens, NOT_SAID, 1, 100000000,
 CONFIG_KEY(MODEL, tools, TRI, tools, NOT_SAID, 0, 0, "", "can call tools")
 CONFIG_KEY(MODEL, vision, TRI, vision, NOT_SAID, 0, 0, "", "can see images")
 CONFIG_KEY(MODEL, json, TRI, json, NOT_SAID, 0, 0, "", "can be held to a JSON schema")
+CONFIG_KEY(MODEL, scorer_name, TEXT, scorer_name, NOT_SAID, 0, 0, "",
+	"what trained scorers call it, where that differs from its name and upstream name")
 
 CONFIG_ROW_SECTION(DEPLOYMENT, struct config_deployment, "models[].deployments[]",
 	"One backend that serves the model.")
@@ -218,10 +220,30 @@ CONFIG_KEY(ROUTE, strategy, STRATEGY, strategy, "balanced", 0, 0, "",
 	"what counts most in the score")
 CONFIG_KEY(ROUTE, dial, REAL, dial, NOT_SAID, 0, 1, "",
 	"0 cheapest .. 1 best, instead of the strategy's own weights")
-CONFIG_KEY(ROUTE, scorer, NAME, scorer, "heuristic", 0, 0, "",
-	"what estimates a prompt's difficulty; only heuristic so far")
-CONFIG_KEY(ROUTE, threshold, REAL, threshold, "0.5", 0, 1, "",
-	"difficulty from which strong models are wanted")
+CONFIG_KEY(ROUTE, scorer, SCORER, scorer, "heuristic", 0, 0, "",
+	"what judges a prompt. A trained one without FILE is the one that comes with shunt; encoder "
+	"without NAME is the first of `encoders`")
+CONFIG_KEY(ROUTE, threshold, REAL, threshold, NOT_SAID, 0, 1, "",
+	"how much a prompt must want a strong model to get one. Left out, heuristic takes 0.5 as "
+	"the middle of its scale, encoder decides at 0.5, and trained scorers weigh the quality "
+	"that they expect of each model by the strategy instead")
+CONFIG_KEY(ROUTE, text, TEXT_POLICY, text, "turns", 0, 0, "",
+	"what of a conversation the scorer sees; of what is too long, the middle of its turns is "
+	"left out first")
+CONFIG_KEY(ROUTE, deadline_ms, TIME, deadline_ms, "200ms", 1, 60000, "",
+	"for scorer encoder: without an answer by then, default_model is taken")
+CONFIG_KEY(ROUTE, cache_ms, TIME, cache_ms, "60s", 0, 3600000, "",
+	"what a scorer file or an encoder said of a text holds so long; load, health and prices "
+	"are looked at for each request; 0: ask each time")
+CONFIG_KEY(ROUTE, session_ms, TIME, session_ms, "10m", 0, 86400000, "",
+	"a conversation stays with its model while it pauses no longer; 0: each turn is decided "
+	"for itself")
+CONFIG_KEY(ROUTE, session_falls, COUNT, session_falls, "3", 1, 100, "turns",
+	"in a row that must want a weaker model before a conversation goes to it; to a stronger "
+	"one it goes at once")
+CONFIG_MAP(ROUTE, experiment, EXPERIMENT, "a share of users for whom another route decides")
+CONFIG_KEY(ROUTE, shadow, NAME, shadow, NOT_SAID, 0, 0, "",
+	"a route that decides every request, too; only counted and logged")
 CONFIG_KEY(ROUTE, attempts, COUNT, attempts, "4", 1, 64, "",
 	"most candidates tried for one request")
 CONFIG_KEY(ROUTE, first_byte_ms, TIME, first_byte_ms, "0", 0, 3600000, "",
@@ -230,6 +252,12 @@ CONFIG_KEY(ROUTE, request_ms, TIME, request_ms, "0", 0, 86400000, "",
 	"whole request; 0: limits.request_ms")
 CONFIG_KEY(ROUTE, max_usd, REAL, max_usd, NOT_SAID, 0, 100000, "USD per million tokens",
 	"dearer models are left out (price of the answer)")
+
+CONFIG_SECTION(EXPERIMENT, struct config_route, "routes[].experiment",
+	"An A/B test: the same user or session always falls on the same side.")
+CONFIG_KEY(EXPERIMENT, route, NAME, experiment.route, NOT_SAID, 0, 0, "",
+	"whose models, scorer, strategy and threshold count for the share")
+CONFIG_KEY(EXPERIMENT, share, REAL, experiment.share, "0", 0, 1, "", "of users or sessions")
 
 CONFIG_ROW_SECTION(RULE, struct config_rule, "rules[]",
 	"Fires on whole words only, whatever their case. The highest priority that fires "

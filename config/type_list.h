@@ -21,6 +21,7 @@ CONFIG_TYPE(STRATEGY, ENUM, "strategy", "one of the strategies below")
 CONFIG_TYPE(DTYPE, ENUM, "number format", "auto, f32, bf16 or i8; auto: bf16 where the CPU has it, else f32")
 CONFIG_TYPE(ISA, ENUM, "instruction set",
 	"auto, blas (portable, f32 only), avx2, avx512 or amx; auto: the best that this CPU has")
+CONFIG_TYPE(TEXT_POLICY, ENUM, "text policy", "one of the text policies below")
 CONFIG_TYPE(LOG_LEVEL, ENUM, "level", "error, warn, info or debug")
 CONFIG_TYPE(LOG_FORMAT, ENUM, "format", "text or json")
 CONFIG_TYPE(TEXT, TEXT, "text", "any text of at most 255 bytes")
@@ -30,6 +31,9 @@ CONFIG_TYPE(MODEL, TEXT, "model name",
 	"printable, without spaces, quotes and commas; at most 255 bytes")
 CONFIG_TYPE(PATH, TEXT, "path",
 	"a file or folder; a relative one starts at the config file's folder")
+CONFIG_TYPE(SCORER, TEXT, "scorer",
+	"one of the scorers below: NAME, NAME:FILE (a relative file starts at the config file's "
+	"folder) or encoder:NAME")
 CONFIG_TYPE(URL, TEXT, "URL", "http:// or https://, without user, password, query and fragment")
 CONFIG_TYPE(TEXTS, TEXTS, "list of text", "a list of texts")
 CONFIG_TYPE(NAMES, TEXTS, "list of names", "a list of names")

@@ -2,10 +2,15 @@
 /*
  * check.c - `shuntd --check`: say everything that is wrong with a config file, start nothing
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "lib/base/buf.h"
+#include "supervisor/spawn.h"
 #include "supervisor/supervisor.h"
 
 static void
@@ -21,6 +26,52 @@ check_print_faults(const char *path, const struct config_faults *faults, const s
 		(void)printf("%s:1: and %zu more faults\n", path, faults->more);
 }
 
+static bool
+check_names_scorer_file(const struct config *c)
+{
+	for (size_t i = 0; i < c->routes_len; i++) {
+		const char *scorer = c->routes[i].scorer;
+
+		if (config_scorer_kind(scorer, config_scorer_split(scorer).name_len) ==
+			CONFIG_SCORER_FILE)
+			return true;
+	}
+	return false;
+}
+
+/* What this process does not parse, the gateway's program checks: it prints its own faults. */
+static int
+check_by_gateway(const char *path)
+{
+	const char *role = table_role(ROLE_GATEWAY)->name;
+	char folder[256], program[320];
+	int status = 0;
+	struct err e;
+	pid_t pid;
+
+	if (spawn_find_folder(folder, role, &e) != ERR_OK) {
+		(void)printf("%s:1: scorer files are not checked: %s\n", path, e.text);
+		return EXIT_FAILURE;
+	}
+	(void)snprintf(program, sizeof(program), "%s/shunt-%s", folder, role);
+	(void)fflush(stdout);
+	pid = fork();
+	if (pid == 0) {
+		(void)execl(program, program, "--check", path, (char *)NULL);
+		(void)printf("%s:1: %s: %s\n", path, program, strerror(errno));
+		(void)fflush(stdout);
+		_exit(EXIT_FAILURE);
+	}
+	if (pid < 0) {
+		(void)printf("%s:1: fork: %s\n", path, strerror(errno));
+		return EXIT_FAILURE;
+	}
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return EXIT_FAILURE;
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
 int
 check_file(const char *path)
 {
@@ -33,6 +84,8 @@ check_file(const char *path)
 		check_print_faults(path, &faults, &e);
 		return EXIT_FAILURE;
 	}
+	if (check_names_scorer_file(c) && check_by_gateway(path) != EXIT_SUCCESS)
+		return EXIT_FAILURE;
 	(void)printf("%s: OK: %zu listening, %u gateways, %zu backends, %zu models, %zu routes, "
 		     "%zu rules\n",
 		path, c->listen_len, c->gateways, c->backends_len, c->models_len, c->routes_len,

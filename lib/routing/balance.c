@@ -7,6 +7,7 @@
  * takes no turn away from the others. (least_loaded ranks by its score.)
  */
 #include <math.h>
+#include <string.h>
 
 #include "lib/routing/parts.h"
 
@@ -19,6 +20,28 @@ balance_random(uint64_t seed, uint64_t n)
 	z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
 	z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
 	return z ^ z >> 31;
+}
+
+double
+balance_uniform(uint64_t seed, uint64_t n)
+{
+	return (double)(balance_random(seed, n) >> 11) / 9007199254740992.0;
+}
+
+uint64_t
+route_hash(const char *data, size_t len)
+{
+	uint64_t hash = UINT64_C(0x9e3779b97f4a7c15) ^ len, word;
+
+	for (; len >= sizeof(word); data += sizeof(word), len -= sizeof(word)) {
+		memcpy(&word, data, sizeof(word));
+		hash = (hash ^ word) * UINT64_C(0xbf58476d1ce4e5b9);
+		hash ^= hash >> 29;
+	}
+	word = 0;
+	memcpy(&word, data, len);
+	hash = balance_random(hash ^ word, len);
+	return hash != 0 ? hash : 1;
 }
 
 unsigned

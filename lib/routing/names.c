@@ -79,35 +79,40 @@ names_deployment(struct named *out, const char *asked, const struct route_catalo
 	return false;
 }
 
-/* The scorers that the form may name: those that need no file. */
-static void
-names_scorers(struct buf *out)
+/* May the form name it: does it need no file, is one open, is there an encoder to ask? */
+static bool
+names_can_score(const struct route_catalog *c, enum scorer_id id)
 {
-	unsigned i;
-
-	for (i = 0; i < SCORERS; i++) {
-		if (scorer_kind((enum scorer_id)i) != SCORER_KIND_FIXED)
-			continue;
-		if (out->len > 0)
-			buf_add_str(out, ", ");
-		buf_add_str(out, scorer_name((enum scorer_id)i));
+	switch (scorer_kind(id)) {
+	case SCORER_KIND_FIXED:
+		return true;
+	case SCORER_KIND_TRAINED:
+		return scorers_find(c->scorers, id, NULL) != NULL;
+	case SCORER_KIND_ENCODER:
+		return c->config->encoders_len > 0;
+	default:
+		return false;
 	}
 }
 
 static enum err_code
-names_scorer(enum scorer_id *out, const char *name, size_t len, struct err *e)
+names_scorer(enum scorer_id *out, const char *name, size_t len, const struct route_catalog *c,
+	struct err *e)
 {
 	enum scorer_id id = scorer_find(name, len);
 	AUTO(buf_fini) struct buf known = BUF_INIT;
 	char shown[SHOWN_MAX], copy[SHOWN_MAX];
 
-	if (id != SCORERS && scorer_kind(id) == SCORER_KIND_FIXED) {
+	if (id != SCORERS && names_can_score(c, id)) {
 		*out = id;
 		return ERR_OK;
 	}
 	(void)snprintf(copy, sizeof(copy), "%.*s", (int)MIN(len, SHOWN_MAX - 1), name);
-	names_scorers(&known);
-	return err_set(e, ERR_MODEL, "no scorer named '%s'; there are: %s",
+	for (unsigned i = 0; i < SCORERS; i++)
+		if (names_can_score(c, (enum scorer_id)i))
+			buf_addf(&known, "%s%s", known.len > 0 ? ", " : "",
+				scorer_name((enum scorer_id)i));
+	return err_set(e, ERR_MODEL, "no scorer named '%s' is at hand; there are: %s",
 		names_shown(shown, copy), buf_str(&known));
 }
 
@@ -125,7 +130,7 @@ names_tier(struct named *out, const char *asked, const struct route_catalog *c, 
 	if (dash == NULL)
 		return err_set(e, ERR_MODEL, "'%s' lacks its threshold: router-<scorer>-<0..1>",
 			names_shown(shown, asked));
-	rc = names_scorer(&out->scorer, scorer, (size_t)(dash - scorer), e);
+	rc = names_scorer(&out->scorer, scorer, (size_t)(dash - scorer), c, e);
 	if (rc != ERR_OK)
 		return rc;
 	/* a JSON number: no NaN, no hexadecimal, no locale */
@@ -138,6 +143,7 @@ names_tier(struct named *out, const char *asked, const struct route_catalog *c, 
 	out->route = config_route(c->config, tier_route);
 	if (out->route == NULL && c->config->routes_len > 0)
 		out->route = &c->config->routes[0];
+	out->arm = out->route;
 	return ERR_OK;
 }
 
@@ -219,24 +225,59 @@ names_unknown(
 		buf_str(&text));
 }
 
+/* The route that decides for r: the experiment's for its share of users. */
+static const struct config_route *
+names_arm(const struct config_route *route, const struct route_request *r,
+	const struct route_catalog *c)
+{
+	const struct config_route *other;
+	uint64_t who = r->who != 0 ? r->who : r->seed;
+	double u;
+
+	if (route->experiment.route == NULL || !(route->experiment.share > 0))
+		return route;
+	/* Each experiment deals anew: who is in one is not the likelier to be in the next. */
+	u = balance_uniform(who ^ route_hash(route->name, strlen(route->name)), 0);
+	other = config_route(c->config, route->experiment.route);
+	return u < route->experiment.share && other != NULL ? other : route;
+}
+
+static enum err_code
+names_route(struct named *out, const struct config_route *route, const struct route_request *r,
+	const struct route_catalog *c)
+{
+	out->route = route;
+	out->arm = names_arm(route, r, c);
+	return ERR_OK;
+}
+
+const struct config_route *
+route_settings(const struct route_request *r, const struct route_catalog *c)
+{
+	struct named named;
+
+	return names_resolve(&named, r, c, NULL) == ERR_OK ? named.arm : NULL;
+}
+
 enum err_code
 names_resolve(struct named *out, const struct route_request *r, const struct route_catalog *c,
 	struct err *e)
 {
 	const char *names[NAMES_MAX];
+	const struct config_route *route;
 
 	*out = (struct named){0};
 	if (r->route != NULL) {
-		out->route = config_route(c->config, r->route);
-		return out->route != NULL
-			       ? ERR_OK
+		route = config_route(c->config, r->route);
+		return route != NULL
+			       ? names_route(out, route, r, c)
 			       : names_unknown("route", r->route, names, names_routes(names, c), e);
 	}
 	if (r->model == NULL || r->model[0] == '\0')
 		return err_set(e, ERR_MODEL, "the request names no model");
-	out->route = config_route(c->config, r->model);
-	if (out->route != NULL)
-		return ERR_OK;
+	route = config_route(c->config, r->model);
+	if (route != NULL)
+		return names_route(out, route, r, c);
 	if (names_model_exists(c, r->model)) {
 		out->model = r->model;
 		return ERR_OK;

@@ -8,8 +8,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "lib/routing/judge.h"
 #include "lib/routing/route.h"
 #include "lib/routing/scorer.h"
+#include "lib/routing/scorers.h"
 
 /* words.c: a text as case-folded words */
 
@@ -52,6 +54,7 @@ const struct config_rule *rules_match(
 
 struct named {
 	const struct config_route *route; /* NULL: a model or deployment was named */
+	const struct config_route *arm;	/* that decides in its place: an experiment's, or route */
 	const char *backend; /* NULL: any; else a view of backend_len bytes */
 	size_t backend_len;
 	const char
@@ -74,6 +77,7 @@ struct entry {
 	bool unsure; /* an ability that the request needs is not known */
 	bool favoured; /* of the model that a rule, or the default, sends to */
 	double key; /* higher is better; the score, but for the balancing strategies */
+	const struct scorer_guess *guess; /* of a learned scorer that knows the model; or NULL */
 };
 
 /* filter.c */
@@ -103,20 +107,76 @@ uint64_t filter_prompt_tokens(const struct route_request *r);
 
 /* score.c */
 
+/* What the term `quality` is made of. */
+enum score_quality {
+	SCORE_PRIOR,   /* the models' stated quality alone: the best single model */
+	SCORE_FIT,     /* stated quality against the prompt's difficulty */
+	SCORE_LEARNED, /* what a scorer expects of each model's answer to this prompt */
+	SCORE_TIER     /* weak or strong, by the threshold, and nothing between */
+};
+
 struct score_plan {
 	enum strategy strategy;
+	enum score_quality quality;
 	double dial; /* negative: the strategy's own weights */
 	double difficulty;
 	double threshold;
-	bool tier;
 };
 
 /* Fill terms, weights, score and key of every entry. */
 void score_entries(struct entry *entries, size_t len, const struct score_plan *plan,
 	const struct route_request *r);
+/* By how much two qualities must differ to differ by 1 in their term. */
+double score_spread(const struct entry *entries, size_t len);
+/* How strong a model is said to be: its stated quality, else its price; for comparisons only. */
+bool score_stronger(const struct entry *a, const struct entry *b);
 
 /* balance.c: keys of the strategies that share load instead of scoring; false for the others */
 bool balance_entries(struct entry *entries, size_t len, enum strategy strategy, uint64_t seed);
 uint64_t balance_random(uint64_t seed, uint64_t n);
+double balance_uniform(uint64_t seed, uint64_t n); /* 0 <= u < 1 */
 /* Entries are only compared within their class: 0 favoured, then the others, standby ones last. */
 unsigned balance_class(const struct entry *e);
+
+/* One decision while it is made. */
+
+enum { ENTRIES_MAX = 256 }; /* = rows of the profile table: more are not known to anybody */
+
+struct work {
+	struct route_decision *out;
+	const struct route_request *r;
+	const struct route_catalog *c;
+	const struct route_rules *rules;
+	struct named named;
+	const struct config_rule *rule;
+	const struct config_route *favoured_route; /* the group a rule sends to */
+	const char *favoured_model;
+	struct score_plan plan;
+	struct route_judgement judgement;
+	const char *note;	/* what the session did to the choice; or NULL */
+	char wanted[128];	/* the model that the score wanted, where the session kept another */
+	struct entry entries[ENTRIES_MAX];
+	size_t len;
+};
+
+/* route.c */
+
+/* The route whose scorer, strategy and limits count; NULL: none. */
+const struct config_route *work_route(const struct work *w);
+/* Does a rule or the default send to d? */
+bool work_favours(const struct work *w, const struct route_deployment *d);
+/* Move an entry to the front, the others keep their order. */
+void work_prefer(struct work *w, size_t i);
+
+/* route_plan.c: which scorer decides, what it says. False: its answer is still to come. */
+bool plan_make(struct work *w);
+
+/* route_rank.c: entries and their order, with abstention */
+void rank_entries(struct work *w);
+
+/* route_session.c: keep a conversation where it is, rise fast, fall slowly */
+void session_apply(struct work *w);
+
+/* route_reason.c: one line of printable ASCII */
+void reason_make(struct work *w);
+void reason_say(struct route_decision *d, const char *text);

@@ -11,11 +11,16 @@
  *             term = 0.85 * (1 - max(0, need - q)) + 0.15 * q
  *             An easy prompt is served as well by a weak model, but for the last 0.15; a hard one
  *             loses what the model lacks. A model without stated quality counts as 0.5.
- *             For router-<scorer>-<t> the term is q from the threshold on, else 1 - q.
- *   cost      (cheapest + e) / (cost + e), cost of the prompt and the expected answer, e = 1e-6
- * USD; 0.5 where the price is not known latency   fastest / expected time for 200 tokens; 0.5 where
- * nothing was measured resident  1 where loaded queue     free share of max_in_flight; 1 / (1 + in
- * flight) where that has no limit health    1 - failure rate
+ *             Where a learned scorer expects a quality for this very prompt, that stands for the
+ *             stated one, and the term is q: nothing is left to fit.
+ *             By a threshold (router-<scorer>-<t>, encoders) the term is q from there on, else
+ *             1 - q, with q = 0 for the weakest and 1 for the strongest.
+ *   cost      (cheapest + e) / (cost + e), cost of the prompt and the expected answer,
+ *             e = 1e-6 USD; 0.5 where the price is not known
+ *   latency   fastest / expected time for 200 tokens; 0.5 where nothing was measured
+ *   resident  1 where loaded
+ *   queue     free share of max_in_flight; 1 / (1 + in flight) where that has no limit
+ *   health    1 - failure rate
  */
 #include <math.h>
 
@@ -58,12 +63,13 @@ score_clamp(double v)
 static void
 score_weights(double out[ROUTE_TERMS], const struct score_plan *plan)
 {
-	unsigned row = plan->tier ? (unsigned)WEIGHT_TIER : (unsigned)plan->strategy, t;
+	bool tier = plan->quality == SCORE_TIER;
+	unsigned row = tier ? (unsigned)WEIGHT_TIER : (unsigned)plan->strategy, t;
 	double dial;
 
 	for (t = 0; t < ROUTE_TERMS; t++)
 		out[t] = weight_rows[row][t];
-	if (plan->tier || !(plan->dial >= 0))
+	if (tier || !(plan->dial >= 0))
 		return;
 	dial = score_clamp(plan->dial);
 	for (t = 0; t < ROUTE_TERMS; t++)
@@ -81,44 +87,118 @@ score_need(double difficulty, double threshold)
 }
 
 static double
-score_quality_of(const struct route_deployment *d)
+score_quality_of(const struct entry *e, enum score_quality kind)
 {
-	return d->quality >= 0 ? MIN(d->quality, 1.0) : QUALITY_PRIOR;
+	if (kind == SCORE_LEARNED && e->guess != NULL)
+		return score_clamp((double)e->guess->quality);
+	return e->d->quality >= 0 ? MIN(e->d->quality, 1.0) : QUALITY_PRIOR;
+}
+
+double
+score_spread(const struct entry *entries, size_t len)
+{
+	double best = 0, worst = 1;
+	size_t i;
+
+	for (i = 0; i < len; i++) {
+		best = MAX(best, entries[i].c.quality);
+		worst = MIN(worst, entries[i].c.quality);
+	}
+	return MAX(best - worst, QUALITY_SPREAD);
+}
+
+bool
+score_stronger(const struct entry *a, const struct entry *b)
+{
+	double qa = score_quality_of(a, SCORE_PRIOR), qb = score_quality_of(b, SCORE_PRIOR);
+
+	if (qa != qb)
+		return qa > qb;
+	return a->d->output_usd > b->d->output_usd;
+}
+
+/* What tells weak from strong: stated quality, or the price where that is the same for all. */
+static double
+score_strength(const struct entry *e, enum route_term by)
+{
+	if (by == TERM_QUALITY)
+		return score_quality_of(e, SCORE_PRIOR);
+	return e->d->output_usd >= 0 ? e->d->output_usd : 0;
+}
+
+/* The term of every entry as 0 for the weakest .. 1 for the strongest. */
+static void
+score_tiers(struct entry *entries, size_t len)
+{
+	enum route_term by = TERM_QUALITY;
+	double least, most;
+	size_t i;
+
+	for (;;) {
+		least = INFINITY;
+		most = -INFINITY;
+		for (i = 0; i < len; i++) {
+			least = MIN(least, score_strength(&entries[i], by));
+			most = MAX(most, score_strength(&entries[i], by));
+		}
+		if (most > least || by == TERM_COST)
+			break;
+		by = TERM_COST;
+	}
+	for (i = 0; i < len; i++)
+		entries[i].c.term[TERM_QUALITY] =
+			most > least ? (score_strength(&entries[i], by) - least) / (most - least)
+				     : 1;
+}
+
+static double
+score_fit(double q, const struct score_plan *plan)
+{
+	double need = score_need(score_clamp(plan->difficulty), score_clamp(plan->threshold));
+
+	return (1 - QUALITY_EXTRA) * (1 - MAX(0, need - q)) + QUALITY_EXTRA * q;
 }
 
 static void
 score_quality(struct entry *entries, size_t len, const struct score_plan *plan)
 {
-	double best = 0, worst = 1, q, need;
+	double best = 0, spread, q;
 	size_t i;
 
 	for (i = 0; i < len; i++) {
-		q = score_quality_of(entries[i].d);
-		best = MAX(best, q);
-		worst = MIN(worst, q);
+		entries[i].c.quality = score_quality_of(&entries[i], plan->quality);
+		entries[i].c.error = plan->quality == SCORE_LEARNED && entries[i].guess != NULL
+					     ? (double)entries[i].guess->error
+					     : -1;
+		best = MAX(best, entries[i].c.quality);
 	}
-	need = score_need(score_clamp(plan->difficulty), score_clamp(plan->threshold));
+	spread = score_spread(entries, len);
+	if (plan->quality == SCORE_TIER)
+		score_tiers(entries, len);
 	for (i = 0; i < len; i++) {
-		q = 1 - (best - score_quality_of(entries[i].d)) / MAX(best - worst, QUALITY_SPREAD);
-		if (plan->tier)
+		q = 1 - (best - entries[i].c.quality) / spread;
+		if (plan->quality == SCORE_FIT)
+			q = score_fit(q, plan);
+		if (plan->quality == SCORE_TIER) {
+			q = entries[i].c.term[TERM_QUALITY];
 			q = plan->difficulty >= plan->threshold ? q : 1 - q;
-		else
-			q = (1 - QUALITY_EXTRA) * (1 - MAX(0, need - q)) + QUALITY_EXTRA * q;
+		}
 		entries[i].c.term[TERM_QUALITY] = score_clamp(q);
 	}
 }
 
-/* Expected USD of this request; negative: not known. One known price stands for both. */
+/* Expected USD of this request; negative: not known. One known price stands for both; without any,
+ * what such calls cost where the scorer was trained. */
 static double
-score_cost_of(const struct route_deployment *d, const struct route_request *r)
+score_cost_of(const struct entry *e, const struct route_request *r)
 {
-	double in = d->input_usd, out = d->output_usd;
+	double in = e->d->input_usd, out = e->d->output_usd;
 	double answer = r->max_tokens > 0 ? MIN(r->max_tokens, ANSWER_TOKENS) : ANSWER_TOKENS;
 
 	if (r->endpoint == ROUTE_EMBEDDINGS)
 		answer = 0;
 	if (!(in >= 0) && !(out >= 0))
-		return -1;
+		return e->guess != NULL && e->guess->cost >= 0 ? (double)e->guess->cost : -1;
 	if (!(in >= 0))
 		in = out;
 	if (!(out >= 0))
@@ -128,8 +208,9 @@ score_cost_of(const struct route_deployment *d, const struct route_request *r)
 
 /* Expected milliseconds; negative: not measured. */
 static double
-score_latency_of(const struct route_deployment *d, const struct route_request *r)
+score_latency_of(const struct entry *e, const struct route_request *r)
 {
+	const struct route_deployment *d = e->d;
 	double speed = d->tokens_per_s > 0 ? d->tokens_per_s : SPEED_PRIOR;
 
 	(void)r;
@@ -142,18 +223,18 @@ score_latency_of(const struct route_deployment *d, const struct route_request *r
 static void
 score_ratio(struct entry *entries, size_t len, enum route_term term, double floor,
 	const struct route_request *r,
-	double (*value)(const struct route_deployment *d, const struct route_request *r))
+	double (*value)(const struct entry *e, const struct route_request *r))
 {
 	double least = INFINITY, v;
 	size_t i;
 
 	for (i = 0; i < len; i++) {
-		v = value(entries[i].d, r);
+		v = value(&entries[i], r);
 		if (v >= 0)
 			least = MIN(least, v);
 	}
 	for (i = 0; i < len; i++) {
-		v = value(entries[i].d, r);
+		v = value(&entries[i], r);
 		entries[i].c.term[term] =
 			v >= 0 ? score_clamp((least + floor) / (v + floor)) : UNKNOWN_TERM;
 	}
@@ -182,6 +263,7 @@ score_entries(struct entry *entries, size_t len, const struct score_plan *plan,
 	score_ratio(entries, len, TERM_LATENCY, 0, r, score_latency_of);
 	for (i = 0; i < len; i++) {
 		c = &entries[i].c;
+		c->cost_usd = score_cost_of(&entries[i], r);
 		c->term[TERM_RESIDENT] = entries[i].d->loaded ? 1 : 0;
 		c->term[TERM_QUEUE] = score_queue(entries[i].d);
 		c->term[TERM_HEALTH] = 1 - score_clamp(entries[i].d->failure_rate);

@@ -655,7 +655,7 @@ Test(route, every_explanation_adds_up)
 
 		f->r.dial = i % 2 == 0 ? -1 : 0.37;
 		(void)winner(f, routes[i / 2]);
-		route_explain(&out, &f->out, &f->catalog, 12.5);
+		route_explain(&out, &f->out, &f->catalog, NULL, 12.5);
 		cr_assert_eq(json_check(&v, out.data, out.len, &f->e), ERR_OK, "%s", f->e.text);
 		cr_assert(json_double(&score, json_get(v, "score")));
 		cr_assert_float_eq(sum_of(json_get(v, "terms")), score, 1e-9, "%s", routes[i / 2]);
@@ -683,7 +683,7 @@ Test(route, an_explanation_has_all_fields_and_the_dropped)
 	f->d[SMALL].up = false;
 	f->d[SMALL].down_why = "refused";
 	(void)winner(f, "auto");
-	route_explain(&out, &f->out, &f->catalog, 3);
+	route_explain(&out, &f->out, &f->catalog, NULL, 3);
 	cr_assert_eq(json_check(&v, out.data, out.len, &f->e), ERR_OK);
 	for (size_t i = 0; i < ARRAY_LEN(names); i++)
 		cr_assert_neq(json_get(v, names[i]).type, JSON_NONE, "%s", names[i]);

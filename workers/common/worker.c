@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "lib/base/clock.h"
+#include "lib/base/file.h"
 #include "lib/base/log.h"
 #include "lib/base/panic.h"
 #include "workers/common/encoders.h"
@@ -282,6 +283,35 @@ life_board(struct life *l, struct err *e)
 	return ERR_OK;
 }
 
+/* Add the folders of scorer files; those that come with shunt lie in one of their own. texts holds
+ * the paths. */
+static size_t
+life_scorer_folders(const struct config *c, const char **paths, struct buf *texts)
+{
+	struct config_folder folders[CONFIG_SCORER_FOLDERS_MAX];
+	AUTO(buf_fini) struct buf shipped = BUF_INIT;
+	size_t len = config_scorer_folders(folders, ARRAY_LEN(folders), c), n = 0, at = 0;
+	size_t room = 0;
+
+	for (size_t i = 0; i < len; i++)
+		room += folders[i].len + 1;
+	if (file_shipped(&shipped, "scorer"))
+		room += shipped.len + 1;
+	/* once, so that the paths stay where they are */
+	buf_reserve(texts, room);
+	for (size_t i = 0; i < len; i++) {
+		paths[n++] = texts->data + at;
+		buf_add(texts, folders[i].path, folders[i].len);
+		buf_add_char(texts, '\0');
+		at = texts->len;
+	}
+	if (shipped.len > 0) {
+		paths[n++] = texts->data + at;
+		buf_add_str(texts, buf_str(&shipped));
+	}
+	return n;
+}
+
 /* Everything this worker may want to read later: the system's tables where it connects, and the key
  * and certificate files that the config gives to it and to nobody else. */
 static MUST enum err_code
@@ -293,6 +323,7 @@ life_sandbox_early(struct life *l, struct err *e)
 	const struct config_backend *own = config_backend(l->config, l->w.name);
 	const struct sandbox_spec *spec = &l->role->sandbox;
 	AUTO(buf_fini) struct buf keys = BUF_INIT, admin = BUF_INIT, model = BUF_INIT;
+	AUTO(buf_fini) struct buf scorers = BUF_INIT;
 	const char *paths[READABLE_MAX] = {NULL};
 	size_t n = 0;
 
@@ -313,6 +344,8 @@ life_sandbox_early(struct life *l, struct err *e)
 		buf_add_str(&admin, l->config->auth.admin_keys_file);
 		paths[n++] = dirname(admin.data);
 	}
+	if (spec->allow & SANDBOX_ACCEPT)
+		n += life_scorer_folders(l->config, paths + n, &scorers);
 	if (spec->allow & SANDBOX_MODEL)
 		n += encoders_paths(&model, paths + n, READABLE_MAX - n - 1,
 			config_encoder_of(l->config, l->w.name));

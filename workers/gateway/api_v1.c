@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "lib/base/clock.h"
 #include "workers/gateway/gateway.h"
 
 static const char type_json[] = "application/json";
@@ -13,19 +12,19 @@ static const char type_json[] = "application/json";
 void
 api_chat(struct gateway *g, struct http_conn *c)
 {
-	request_begin(g, c, ROUTE_CHAT);
+	request_begin(g, c, ROUTE_CHAT, REQUEST_ANSWER);
 }
 
 void
 api_completions(struct gateway *g, struct http_conn *c)
 {
-	request_begin(g, c, ROUTE_COMPLETIONS);
+	request_begin(g, c, ROUTE_COMPLETIONS, REQUEST_ANSWER);
 }
 
 void
 api_embeddings(struct gateway *g, struct http_conn *c)
 {
-	request_begin(g, c, ROUTE_EMBEDDINGS);
+	request_begin(g, c, ROUTE_EMBEDDINGS, REQUEST_ANSWER);
 }
 
 static void
@@ -160,21 +159,5 @@ api_model(struct gateway *g, struct http_conn *c)
 void
 api_route(struct gateway *g, struct http_conn *c)
 {
-	AUTO(chat_body_fini) struct chat_body body = {0};
-	AUTO(buf_fini) struct buf out = BUF_INIT;
-	uint64_t took_ns = 0;
-	struct err e = {0};
-
-	if (chat_body_read(&body, ROUTE_CHAT, CHAT_BODY_QUESTION,
-		    c->body == NULL ? "" : c->body->data, c->body == NULL ? 0 : c->body->len,
-		    &e) != ERR_OK) {
-		http_reply_error(c, &e, body.param, NULL);
-		return;
-	}
-	if (gateway_decide(g, &body, &took_ns, &e) != ERR_OK) {
-		http_reply_error(c, &e, e.code == ERR_MODEL ? "model" : NULL, NULL);
-		return;
-	}
-	route_explain(&out, g->decision, &g->catalog->route, (double)took_ns / NS_PER_US);
-	http_reply(c, 200, type_json, NULL, out.data, out.len);
+	request_begin(g, c, ROUTE_CHAT, REQUEST_QUESTION);
 }

@@ -37,6 +37,8 @@ body_add_turn(struct body_walk *w, struct json content)
 {
 	size_t at = w->out->route.user_turns++ % BODY_TURNS;
 
+	if (w->out->route.user_turns == 1)
+		w->out->first_turn = content;
 	w->turns[at] = content;
 }
 
@@ -125,6 +127,7 @@ body_on_messages(struct body_walk *w, struct json v)
 	if (v.type != JSON_ARRAY)
 		return body_fault(w, "messages", "\"messages\" must be an array");
 	w->saw_prompt = true;
+	w->out->messages = v;
 	it = json_iter(v);
 	while (json_next_item(&it, &message)) {
 		some = true;
@@ -264,6 +267,26 @@ body_on_route(struct body_walk *w, struct json v)
 	return ERR_OK;
 }
 
+/* Who asks, for what: only compared, so any form will do. */
+static enum err_code
+body_on_user(struct body_walk *w, struct json v)
+{
+	w->out->user = v.type == JSON_STRING ? v : (struct json){0};
+	return ERR_OK;
+}
+
+static enum err_code
+body_on_metadata(struct body_walk *w, struct json v)
+{
+	static const char *const names[] = {"session_id", "conversation_id", "thread_id"};
+
+	for (size_t i = 0; i < ARRAY_LEN(names) && w->out->session.type != JSON_STRING; i++)
+		w->out->session = json_get(v, names[i]);
+	if (w->out->session.type != JSON_STRING)
+		w->out->session = (struct json){0};
+	return ERR_OK;
+}
+
 #define EP(endpoint) (1U << (endpoint))
 
 /* The members that are understood; all others pass through unread. */
@@ -282,6 +305,8 @@ static const struct body_field {
 	{"response_format", EP(ROUTE_CHAT), body_on_format},
 	{"max_tokens", EP(ROUTE_CHAT) | EP(ROUTE_COMPLETIONS), body_on_max_tokens},
 	{"max_completion_tokens", EP(ROUTE_CHAT), body_on_max_completion_tokens},
+	{"user", EP(ROUTE_CHAT) | EP(ROUTE_COMPLETIONS), body_on_user},
+	{"metadata", EP(ROUTE_CHAT), body_on_metadata},
 	{"route", EP(ROUTE_CHAT) | EP(ROUTE_COMPLETIONS), body_on_route},
 };
 
@@ -414,6 +439,57 @@ chat_body_read(struct chat_body *out, enum route_endpoint endpoint, enum chat_bo
 	body_decode_turns(&w);
 	out->route.endpoint = form == CHAT_BODY_QUESTION ? ROUTE_CHAT : endpoint;
 	return ERR_OK;
+}
+
+void
+chat_body_others(const struct chat_body *b, struct buf *out, size_t most)
+{
+	enum { OTHERS_MAX = 64 };
+	struct json contents[OTHERS_MAX], message;
+	struct json_iter it;
+	size_t len = 0;
+
+	buf_clear(out);
+	if (b->messages.type != JSON_ARRAY)
+		return;
+	it = json_iter(b->messages);
+	while (json_next_item(&it, &message))
+		if (!json_equals(json_get(message, "role"), "user"))
+			contents[len++ % OTHERS_MAX] = json_get(message, "content");
+	for (size_t i = 0; i < MIN(len, (size_t)OTHERS_MAX) && out->len < most; i++) {
+		size_t from = out->len;
+
+		body_decode_turn(out, contents[(len - 1 - i) % OTHERS_MAX]);
+		body_cut_turn(out, from);
+		buf_add_str(out, "\n\n");
+	}
+	out->len = MIN(out->len, most);
+}
+
+/* Where a pointer into the old body's name fields points in the new one. */
+static void
+body_move_name(const char **name, const char *from, char *to, size_t size)
+{
+	size_t len;
+
+	if (*name == NULL)
+		return;
+	/* a default name is the config's, which may be gone when the request goes on */
+	if (*name != from) {
+		len = MIN(strlen(*name), size - 1);
+		memcpy(to, *name, len);
+		to[len] = '\0';
+	}
+	*name = to;
+}
+
+void
+chat_body_move(struct chat_body *to, struct chat_body *from)
+{
+	*to = *from;
+	body_move_name(&to->route.model, from->model, to->model, sizeof(to->model));
+	body_move_name(&to->route.route, from->forced, to->forced, sizeof(to->forced));
+	*from = (struct chat_body){0};
 }
 
 void

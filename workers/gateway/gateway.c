@@ -3,11 +3,14 @@
  * gateway.c - the worker that speaks HTTP with clients
  *
  * Runs as:        one process per `gateways` of the config, all on the same listening sockets
- * Handles/Sends:  ChatDelta, ChatEnd, ChatFail / ChatStart, ChatCredit, ChatCancel, Suspect
+ * Handles/Sends:  ChatDelta, ChatEnd, ChatFail, Classified, ClassifyFail / ChatStart,
+ *                 ChatCredit, ChatCancel, Suspect, Classify
  * Writes:         its own worker row (counters, heartbeat)
  * If it dies:     its connections are reset; the sockets stay open in the supervisor, the other
  *                 gateways accept at once, and backends cancel what it had asked for
  */
+#include <string.h>
+
 #include "lib/base/clock.h"
 #include "workers/common/worker.h"
 #include "workers/gateway/gateway.h"
@@ -16,6 +19,8 @@ static const struct handler handlers[] = {
 	{MSG_CHAT_DELTA, ROLE_BIT(ROLE_BACKEND), attempt_on_delta},
 	{MSG_CHAT_END, ROLE_BIT(ROLE_BACKEND), attempt_on_end},
 	{MSG_CHAT_FAIL, ROLE_BIT(ROLE_BACKEND), attempt_on_fail},
+	{MSG_CLASSIFIED, ROLE_BIT(ROLE_CLASSIFIER), ask_on_classified},
+	{MSG_CLASSIFY_FAIL, ROLE_BIT(ROLE_CLASSIFIER), ask_on_fail},
 };
 
 static MUST enum err_code
@@ -36,6 +41,7 @@ gateway_on_board(struct worker *w)
 	struct gateway *g = w->state;
 
 	g->catalog_stale = true;
+	asks_board_changed(g);
 	attempts_board_changed(g);
 }
 
@@ -80,5 +86,8 @@ static const struct worker_role role = {
 int
 main(int argc, char **argv)
 {
+	/* `shuntd --check` leaves to this program what it must not parse itself */
+	if (argc == 3 && strcmp(argv[1], "--check") == 0)
+		return scorer_files_check(argv[2]);
 	return worker_main(argc, argv, &role);
 }

@@ -17,7 +17,9 @@
 #include "lib/base/buf.h"
 #include "lib/base/err.h"
 #include "lib/base/json.h"
+#include "lib/routing/judge.h"
 #include "lib/routing/route.h"
+#include "lib/routing/scorers.h"
 #include "schemas/msg.h"
 #include "shm/board.h"
 #include "workers/common/loop.h"
@@ -43,7 +45,8 @@ struct http_str {
 	X(CONTENT_ENCODING, "content-encoding")                                                    \
 	X(AUTHORIZATION, "authorization")                                                          \
 	X(API_KEY, "x-api-key")                                                                    \
-	X(REQUEST_ID, "x-request-id")
+	X(REQUEST_ID, "x-request-id")                                                              \
+	X(SESSION, "x-shunt-session")
 
 enum http_header {
 #define X(symbol, name) HTTP_HEADER_##symbol,
@@ -270,6 +273,10 @@ struct chat_body {
 	uint32_t model_len; /* 0: no model */
 	const char *param; /* the field a fault is about; NULL: the body as a whole */
 	struct buf text;   /* decoded turns */
+	struct json messages;	/* views of the body; JSON_NONE: not there */
+	struct json first_turn; /* content of the first user turn */
+	struct json user;
+	struct json session; /* metadata.session_id or a name like it */
 };
 
 enum chat_body_form { CHAT_BODY_REQUEST, CHAT_BODY_QUESTION /* of POST /v1/route */ };
@@ -278,6 +285,10 @@ enum chat_body_form { CHAT_BODY_REQUEST, CHAT_BODY_QUESTION /* of POST /v1/route
  * caller's to chat_body_fini, also after an error; it must be zero or finished before. */
 MUST enum err_code chat_body_read(struct chat_body *out, enum route_endpoint endpoint,
 	enum chat_body_form form, const char *body, size_t len, struct err *e);
+/* All messages that are no user turns, latest first, decoded; at most so many bytes. Replaces *out. */
+void chat_body_others(const struct chat_body *b, struct buf *out, size_t most);
+/* Move to another place; *from is empty after. The body's bytes must stay where they are. */
+void chat_body_move(struct chat_body *to, struct chat_body *from);
 void chat_body_fini(struct chat_body *b);
 
 /* ---- catalog.c: config and profile rows as routing sees them ------------------------------ */
@@ -311,6 +322,115 @@ void catalog_unref(struct catalog **k_p);
 /* Look again at calls in flight: one load per deployment. */
 void catalog_refresh(struct catalog *k, const struct board *board);
 
+/* ---- ttl.c: what is remembered for a while ------------------------------------------------ */
+
+struct ttl;
+
+/* Room for about so many values of so many bytes, multiples of 8 apart. */
+void ttl_new(struct ttl **out, size_t values, size_t value_bytes);
+void ttl_free(struct ttl **t_p);
+/* The value of a key (never 0) that is no older than age_ns; NULL: none. Valid until the next put. */
+void *ttl_get(struct ttl *t, uint64_t key, uint64_t now_ns, uint64_t age_ns);
+/* The place for a value, to be filled in; what was there before is undefined. */
+void *ttl_put(struct ttl *t, uint64_t key, uint64_t now_ns);
+
+/* ---- scorer_files.c ----------------------------------------------------------------------- */
+
+/* Open what the config names; *s_p is the set until now (NULL: none) and the new one after. */
+void scorer_files_load(struct scorers **s_p, const struct config *c);
+/* Print "FILE:LINE: what" for each scorer file that is no good; the exit status. */
+int scorer_files_check(const char *config_path);
+
+/* ---- judge.c: what a scorer says of a prompt ----------------------------------------------- */
+
+enum { JUDGE_DEADLINE_MS = 200 /* where no route says */ };
+
+/* One decision's questions; where an encoder must be asked, what to ask it. */
+struct judge_call {
+	struct gateway *g;
+	const struct chat_body *body;
+	struct route_judge judge; /* of body->route */
+	enum route_answer answer; /* of the encoder; JUDGE_LATER: it was not asked yet */
+	double want;
+	char why[ROUTE_WHY_MAX];
+	/* filled in by a decision that is pending */
+	char encoder[NAME_MAX_LEN];
+	struct buf text;
+	uint64_t key; /* to remember the answer by; 0: it must not be */
+	uint32_t deadline_ms;
+	struct buf others; /* room */
+};
+
+/* The body's route request asks through call from here on. */
+void judge_call_init(struct judge_call *call, struct gateway *g, struct chat_body *body);
+void judge_call_move(struct judge_call *to, struct judge_call *from, struct chat_body *body);
+void judge_call_fini(struct judge_call *call);
+void judge_keep_want(struct gateway *g, uint64_t key, double want);
+/* Scorers or config are others: remember nothing. */
+void judge_forget(struct gateway *g);
+
+/* ---- ask.c: questions to classifiers ------------------------------------------------------- */
+
+/* One question under way; id 0: none. */
+struct ask {
+	struct gateway *g;
+	struct ask *next, *prev;
+	uint64_t id;
+	uint64_t key; /* to remember the answer by; 0: it must not be */
+	unsigned slot;
+	uint32_t generation;
+	struct loop_timer timer;
+	void (*done)(struct ask *a, enum route_answer answer, double want, const char *why);
+	void *arg;
+};
+
+/* Ask what call notes; done comes once, later, from the loop. False where nobody can be asked: *why
+ * says it, and done does not come. g, done and arg are set by the caller. */
+bool ask_start(struct ask *a, const struct judge_call *call, char why[ROUTE_WHY_MAX]);
+/* Nobody is interested any more. */
+void ask_drop(struct ask *a);
+/* Classifiers ended: what was asked of them is answered now. */
+void asks_board_changed(struct gateway *g);
+void ask_on_classified(struct worker *w, const struct msg *m, struct bytes *payload);
+void ask_on_fail(struct worker *w, const struct msg *m, struct bytes *payload);
+
+/* ---- decide.c: a decision, its conversation, its shadow ------------------------------------ */
+
+/* Who asks, in which conversation; 0: not known. */
+struct decide_who {
+	uint64_t who;
+	uint64_t session;
+	bool session_said; /* by the client, or this is not the first turn */
+};
+
+/* Fill in the model or route of a body that names none, then decide into g->decision, which may be
+ * pending. call: of judge_call_init. */
+MUST enum err_code decide_make(struct gateway *g, struct chat_body *b, const struct decide_who *who,
+	uint64_t *took_ns, struct err *e);
+struct decide_who decide_identify(const struct chat_body *b, const struct http_head *head);
+/* A request went the way of g->decision: remember its conversation. */
+void decide_remember(struct gateway *g, const struct decide_who *who);
+/* Let the route's shadow decide, too; takes the body over where it must wait. */
+void decide_shadow(struct gateway *g, const char *id, struct chat_body *b);
+/* The answer of POST /v1/route. */
+void decide_explain(struct buf *out, struct gateway *g, struct chat_body *b, uint64_t took_ns);
+
+/* ---- wait.c: a request that waits for a classifier ------------------------------------------ */
+
+struct wait {
+	struct ask ask;
+	struct judge_call call;
+	struct chat_body body;
+	struct decide_who who;
+	uint64_t since_ns;
+};
+
+/* The decision is pending: ask, and go on with request_decide when there is an answer or none to
+ * come. Takes body and call over. */
+void wait_start(struct request *r, struct chat_body *body, struct judge_call *call,
+	const struct decide_who *who);
+void wait_free(struct wait **w_p);
+
 /* ---- metrics.c, status.c ----------------------------------------------------------------- */
 
 /* Prometheus text of every row of counter_list.h, over all slots. */
@@ -342,6 +462,7 @@ struct request {
 	struct catalog *catalog;
 	char route[NAME_MAX_LEN];
 	char reason[ROUTE_REASON_MAX];
+	char arm[NAME_MAX_LEN]; /* the route that decided, where an experiment does */
 	uint16_t candidates[ROUTE_CANDIDATES_MAX]; /* rows of catalog, best first */
 	uint8_t candidate_state[ROUTE_CANDIDATES_MAX];
 	size_t candidates_len;
@@ -357,6 +478,8 @@ struct request {
 	uint16_t row; /* of catalog */
 	uint32_t seq; /* ChatDelta messages so far */
 	uint64_t attempt_ns, first_ns, last_ns; /* started, committed, heard from */
+	struct wait *wait; /* for a classifier's answer; NULL: it has been decided */
+	bool question; /* of POST /v1/route: the decision is all it wants */
 	bool parked; /* waits for a worker that is coming back */
 	uint64_t received, credited; /* stream bytes: from the backend; credit given beyond the first */
 	struct loop_timer hop_timer, total_timer, park_timer;
@@ -369,7 +492,12 @@ struct request {
 };
 
 /* Decide and start, or answer with an error; takes the body of c. */
-void request_begin(struct gateway *g, struct http_conn *c, enum route_endpoint endpoint);
+enum request_form { REQUEST_ANSWER, REQUEST_QUESTION /* POST /v1/route */ };
+void request_begin(struct gateway *g, struct http_conn *c, enum route_endpoint endpoint,
+	enum request_form form);
+/* Decide and start, wait, explain or fail. */
+void request_decide(struct request *r, struct chat_body *body, struct judge_call *call,
+	const struct decide_who *who);
 /* The client left. */
 void request_cancel(struct request *r, const char *reason);
 void request_taken(struct request *r);
@@ -425,6 +553,12 @@ struct gateway {
 	struct catalog *catalog;
 	struct route_rules *rules;
 	struct route_decision *decision; /* scratch of request_begin and api_route */
+	struct route_decision *other; /* scratch for shadows and comparisons */
+	struct scorers *scorers;
+	struct ttl *judged, *sessions;
+	struct ask *asks; /* under way */
+	unsigned shadows; /* of them, for shadows */
+	uint64_t next_ask;
 	uint64_t profile_changes;
 	bool catalog_stale;
 	uint64_t route_turns[ROUTE_TURNS]; /* requests so far, by a hash of the name asked for */
@@ -445,8 +579,5 @@ void gateway_free(struct gateway **g_p);
 void gateway_config_changed(struct gateway *g); /* w->config is another one */
 /* The catalog as of now: rebuilt only where config, slots or the profiler's findings changed. */
 struct catalog *gateway_catalog(struct gateway *g);
-/* Fill in the model or route of a body that names none, then decide into g->decision. */
-MUST enum err_code gateway_decide(struct gateway *g, struct chat_body *b, uint64_t *took_ns,
-	struct err *e);
 /* Count on the worker's own row. */
 void gateway_count(struct gateway *g, enum counter which, int64_t n);

@@ -73,6 +73,7 @@ request_release(struct request *r)
 	loop_timer_clear(g->w->loop, &r->hop_timer);
 	loop_timer_clear(g->w->loop, &r->total_timer);
 	loop_timer_clear(g->w->loop, &r->park_timer);
+	wait_free(&r->wait);
 	bytes_unref(&r->body);
 	bytes_unref(&r->err_body);
 	catalog_unref(&r->catalog);
@@ -164,11 +165,11 @@ request_log(const struct request *r, unsigned status)
 	bool tried = r->catalog != NULL && r->candidates_len > 0;
 
 	log_debug("request_done",
-		"id=%s client_id=%s status=%u route=%s model=%s backend=%s attempts=%u "
+		"id=%s client_id=%s status=%u route=%s arm=%s model=%s backend=%s attempts=%u "
 		"decide_us=%llu "
 		"first_us=%llu total_us=%llu tokens=%u reason=\"%s\"",
 		r->id, r->client_id[0] == '\0' ? "-" : r->client_id, status,
-		r->route[0] == '\0' ? "-" : r->route, tried ? r->catalog->rows[r->row].model : "-",
+		r->route[0] == '\0' ? "-" : r->route, r->arm[0] == '\0' ? "-" : r->arm, tried ? r->catalog->rows[r->row].model : "-",
 		tried ? r->catalog->rows[r->row].backend : "-", r->attempts,
 		(unsigned long long)(r->decided_ns / NS_PER_US),
 		(unsigned long long)(r->first_ns == 0 ? 0
@@ -303,6 +304,7 @@ request_take_decision(struct request *r, const struct route_decision *d)
 
 	(void)snprintf(r->route, sizeof(r->route), "%s", d->route);
 	(void)snprintf(r->reason, sizeof(r->reason), "%s", d->reason);
+	(void)snprintf(r->arm, sizeof(r->arm), "%s", d->arm);
 	r->attempts_max = d->attempts > 0 ? d->attempts : ATTEMPTS_DEFAULT;
 	r->route_first_byte_ms = d->first_byte_ms;
 	r->deadline_ns = r->started_ns + clock_ms_to_ns(request_ms);
@@ -326,39 +328,85 @@ request_take_identity(struct request *r, const struct http_conn *c)
 		r->client_id[i] = theirs->p[i] > ' ' && theirs->p[i] <= '~' ? theirs->p[i] : '?';
 }
 
+/* The explanation is the answer. */
 static void
-request_start(struct request *r, struct chat_body *body)
+request_explain(struct request *r, struct chat_body *body)
+{
+	AUTO(buf_fini) struct buf out = BUF_INIT;
+
+	decide_explain(&out, r->g, body, r->decided_ns);
+	http_reply(r->conn, 200, "application/json", NULL, out.data, out.len);
+	request_finish(r, 200);
+}
+
+/* g->decision is made: go where it says. */
+static void
+request_go(struct request *r, struct chat_body *body, const struct decide_who *who)
+{
+	struct gateway *g = r->g;
+	char id[REQUEST_ID_MAX];
+
+	if (r->question) {
+		request_explain(r, body);
+		return;
+	}
+	r->catalog = catalog_ref(g->catalog);
+	request_take_decision(r, g->decision);
+	decide_remember(g, who);
+	r->total_timer = (struct loop_timer){.fn = request_on_deadline, .arg = r};
+	loop_timer_set(g->w->loop, &r->total_timer, r->deadline_ns);
+	(void)snprintf(id, sizeof(id), "%s", r->id);
+	/* it may be over with this; g->decision stays */
+	attempt_next(r);
+	decide_shadow(g, id, body);
+}
+
+void
+request_decide(struct request *r, struct chat_body *body, struct judge_call *call,
+	const struct decide_who *who)
 {
 	struct gateway *g = r->g;
 	struct err e = {0};
 
-	r->started_ns = clock_ns();
-	r->model_at = body->model_at;
-	r->model_len = body->model_len;
-	r->endpoint = body->route.endpoint;
-	r->stream = body->route.stream;
-	if (gateway_decide(g, body, &r->decided_ns, &e) != ERR_OK) {
+	if (decide_make(g, body, who, &r->decided_ns, &e) != ERR_OK) {
 		(void)snprintf(r->route, sizeof(r->route), "%s", g->decision->route);
 		(void)snprintf(r->reason, sizeof(r->reason), "%.*s", ROUTE_REASON_MAX - 1, e.text);
 		request_fail(r, &e);
 		return;
 	}
-	r->catalog = catalog_ref(g->catalog);
-	request_take_decision(r, g->decision);
-	r->total_timer = (struct loop_timer){.fn = request_on_deadline, .arg = r};
-	loop_timer_set(g->w->loop, &r->total_timer, r->deadline_ns);
-	attempt_next(r);
+	if (g->decision->pending)
+		wait_start(r, body, call, who);
+	else
+		request_go(r, body, who);
+}
+
+static void
+request_start(struct request *r, struct chat_body *body)
+{
+	AUTO(judge_call_fini) struct judge_call call;
+	struct decide_who who = decide_identify(body, &r->conn->head);
+
+	r->started_ns = clock_ns();
+	r->model_at = body->model_at;
+	r->model_len = body->model_len;
+	r->endpoint = body->route.endpoint;
+	r->stream = body->route.stream && !r->question;
+	judge_call_init(&call, r->g, body);
+	request_decide(r, body, &call, &who);
 }
 
 void
-request_begin(struct gateway *g, struct http_conn *c, enum route_endpoint endpoint)
+request_begin(struct gateway *g, struct http_conn *c, enum route_endpoint endpoint,
+	enum request_form form)
 {
+	bool question = form == REQUEST_QUESTION;
 	AUTO(chat_body_fini) struct chat_body body = {0};
 	struct request *r;
 	struct err e = {0};
 
-	if (chat_body_read(&body, endpoint, CHAT_BODY_REQUEST, c->body == NULL ? "" : c->body->data,
-		    c->body == NULL ? 0 : c->body->len, &e) != ERR_OK) {
+	if (chat_body_read(&body, endpoint, question ? CHAT_BODY_QUESTION : CHAT_BODY_REQUEST,
+		    c->body == NULL ? "" : c->body->data, c->body == NULL ? 0 : c->body->len,
+		    &e) != ERR_OK) {
 		http_reply_error(c, &e, body.param, NULL);
 		return;
 	}
@@ -370,6 +418,7 @@ request_begin(struct gateway *g, struct http_conn *c, enum route_endpoint endpoi
 		return;
 	}
 	r->conn = c;
+	r->question = question;
 	c->owner = r;
 	r->body = c->body;
 	c->body = NULL;

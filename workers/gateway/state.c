@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * state.c - the gateway's state and what its endpoints ask of it: the catalog, a decision
+ * state.c - the gateway's state, and its catalog
  */
 #include <stdlib.h>
 
@@ -9,7 +9,10 @@
 #include "workers/common/worker.h"
 #include "workers/gateway/gateway.h"
 
-enum { CATALOG_AGE_MS = 1000 }; /* moving averages change without a sign on the board */
+enum {
+	SESSIONS_KEPT = 16384,
+	CATALOG_AGE_MS = 1000
+}; /* moving averages change without a sign on the board */
 
 void
 gateway_count(struct gateway *g, enum counter which, int64_t n)
@@ -69,11 +72,16 @@ gateway_new(struct gateway **out, struct worker *w, struct err *e)
 	g->config = w->config;
 	g->decision = calloc(1, sizeof(*g->decision));
 	CHECK(g->decision != NULL);
+	g->other = calloc(1, sizeof(*g->other));
+	CHECK(g->other != NULL);
 	g->catalog_stale = true;
 	http_server_init(&g->http, w->loop, &w->config->limits, &http_ops, g);
 	if (auth_load(&g->auth, &w->config->auth, e) != ERR_OK)
 		return e->code;
 	route_rules_new(&g->rules, w->config);
+	scorer_files_load(&g->scorers, w->config);
+	judge_forget(g);
+	ttl_new(&g->sessions, SESSIONS_KEPT, sizeof(struct route_session));
 	*out = g;
 	g = NULL;
 	return ERR_OK;
@@ -89,11 +97,17 @@ gateway_free(struct gateway **g_p)
 		return;
 	g->draining = false;
 	requests_free(g);
+	while (g->asks != NULL)
+		g->asks->done(g->asks, JUDGE_FAILED, 0, "the gateway ends");
 	http_server_fini(&g->http);
 	catalog_unref(&g->catalog);
 	route_rules_free(&g->rules);
 	auth_free(&g->auth);
+	scorers_free(&g->scorers);
+	ttl_free(&g->judged);
+	ttl_free(&g->sessions);
 	free(g->decision);
+	free(g->other);
 	free(g);
 }
 
@@ -108,6 +122,8 @@ gateway_config_changed(struct gateway *g)
 	g->catalog_stale = true;
 	route_rules_free(&g->rules);
 	route_rules_new(&g->rules, g->config);
+	scorer_files_load(&g->scorers, g->config);
+	judge_forget(g);
 	/* the doors stay as they were rather than open */
 	if (auth_load(&auth, &g->config->auth, &e) != ERR_OK) {
 		log_error("keys_not_reloaded", "keep=old text=\"%s\"", e.text);
@@ -129,54 +145,8 @@ gateway_catalog(struct gateway *g)
 	}
 	catalog_unref(&g->catalog);
 	g->catalog = catalog_new(g->config, g->board);
+	g->catalog->route.scorers = g->scorers;
 	g->catalog_stale = false;
 	g->profile_changes = changes;
 	return g->catalog;
-}
-
-/* What a body without "model" means. */
-static const char *
-gateway_default_name(const struct gateway *g)
-{
-	if (config_route(g->config, "auto") != NULL)
-		return "auto";
-	return g->config->routes_len > 0 ? g->config->routes[0].name : NULL;
-}
-
-/* Who alternates between two names must not get the same one of two deployments each time. */
-static uint64_t *
-gateway_turns(struct gateway *g, const struct route_request *r)
-{
-	const char *name = r->route != NULL ? r->route : r->model;
-	uint32_t hash = 2166136261U;
-
-	for (; *name != '\0'; name++)
-		hash = (hash ^ (unsigned char)*name) * 16777619U;
-	return &g->route_turns[(hash ^ hash >> 16) % ROUTE_TURNS];
-}
-
-MUST enum err_code
-gateway_decide(struct gateway *g, struct chat_body *b, uint64_t *took_ns, struct err *e)
-{
-	const struct catalog *k = gateway_catalog(g);
-	enum err_code code;
-	uint64_t start_ns;
-
-	g->decision->route[0] = g->decision->reason[0] = '\0';
-	g->decision->ranked_len = g->decision->dropped_len = 0;
-	if (b->route.model == NULL && b->route.route == NULL)
-		b->route.model = gateway_default_name(g);
-	if (b->route.model == NULL && b->route.route == NULL) {
-		b->param = "model";
-		return err_set(e, ERR_INPUT, "\"model\" is missing, and no route is configured");
-	}
-	b->route.seed = (*gateway_turns(g, &b->route))++;
-	start_ns = clock_ns();
-	code = route_decide(g->decision, &b->route, &k->route, g->rules, e);
-	*took_ns = clock_ns() - start_ns;
-	gateway_count(g, COUNTER_ROUTE_DECISIONS, 1);
-	gateway_count(g, COUNTER_ROUTE_NS, (int64_t)*took_ns);
-	if (code == ERR_OK && g->decision->ranked_len == 0)
-		return err_set(e, ERR_UNAVAILABLE, "no candidate is left");
-	return code;
 }

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * scorer.c - a route's scorer: its name, its file, and the folders that gateways read for them
+ */
+#include <string.h>
+
+#include "config/config.h"
+
+struct scorer_name {
+	const char *name;
+	enum config_scorer_kind kind;
+};
+
+enum {
+	KIND_FIXED = CONFIG_SCORER_PLAIN,
+	KIND_TRAINED = CONFIG_SCORER_FILE,
+	KIND_ENCODER = CONFIG_SCORER_ASKS,
+	KIND_TEST = CONFIG_SCORER_UNKNOWN /* only for `shunt eval` */
+};
+
+static const struct scorer_name scorer_names[] = {
+#define SCORER(symbol, name, kind, help) {#name, (enum config_scorer_kind)KIND_##kind},
+#include "lib/routing/scorer_list.h"
+#undef SCORER
+};
+
+struct config_scorer
+config_scorer_split(const char *text)
+{
+	const char *colon = strchr(text, ':');
+
+	if (colon == NULL)
+		return (struct config_scorer){.name_len = strlen(text)};
+	return (struct config_scorer){.name_len = (size_t)(colon - text), .rest = colon + 1};
+}
+
+enum config_scorer_kind
+config_scorer_kind(const char *name, size_t len)
+{
+	for (size_t i = 0; i < ARRAY_LEN(scorer_names); i++)
+		if (strlen(scorer_names[i].name) == len &&
+			memcmp(scorer_names[i].name, name, len) == 0)
+			return scorer_names[i].kind;
+	return CONFIG_SCORER_UNKNOWN;
+}
+
+size_t
+config_scorer_folders(struct config_folder *out, size_t max, const struct config *c)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < c->routes_len; i++) {
+		const char *scorer = c->routes[i].scorer; /* NULL: a faulty config */
+		struct config_scorer s = config_scorer_split(scorer == NULL ? "" : scorer);
+		const char *slash = s.rest == NULL ? NULL : strrchr(s.rest, '/');
+		size_t k, len;
+
+		if (slash == NULL ||
+			config_scorer_kind(scorer, s.name_len) != CONFIG_SCORER_FILE)
+			continue;
+		len = MAX((size_t)(slash - s.rest), (size_t)1);
+		for (k = 0; k < n && (out[k].len != len || memcmp(out[k].path, s.rest, len) != 0);
+			k++)
+			;
+		if (k == n && n < max)
+			out[n++] = (struct config_folder){s.rest, len};
+	}
+	return n;
+}

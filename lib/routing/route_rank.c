@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * route_rank.c - the order of the candidates
+ *
+ * Standby deployments after all others, a favoured model before the others, abilities known before
+ * unknown, then the key (score or turn), then the config's order, replicas of one model by turns.
+ *
+ * A learned scorer's choice is compared with the one that the same strategy makes without looking at
+ * the prompt: the best single model. Where its lead in score is within what the error of the
+ * expected qualities is worth there, the scorer has nothing to say, and the best single model stays.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/routing/parts.h"
+
+static int
+rank_compare(const void *a_p, const void *b_p)
+{
+	const struct entry *a = a_p, *b = b_p;
+	unsigned class_a = balance_class(a), class_b = balance_class(b);
+
+	if (class_a != class_b)
+		return class_a < class_b ? -1 : 1;
+	if (a->key != b->key)
+		return a->key > b->key ? -1 : 1;
+	return a->order < b->order ? -1 : a->order > b->order;
+}
+
+/* Replicas of one model that are equal in everything take turns. */
+static void
+rank_turns(struct entry *entries, size_t len, uint64_t seed)
+{
+	struct entry first;
+	size_t from, to, n;
+
+	for (from = 0; from < len; from = to) {
+		for (to = from + 1; to < len; to++) {
+			if (entries[to].key != entries[from].key ||
+				balance_class(&entries[to]) != balance_class(&entries[from]) ||
+				strcmp(entries[to].d->model, entries[from].d->model) != 0)
+				break;
+		}
+		for (n = to - from > 1 ? (size_t)(seed % (to - from)) : 0; n > 0; n--) {
+			first = entries[from];
+			memmove(&entries[from], &entries[from + 1],
+				(to - from - 1) * sizeof(entries[0]));
+			entries[to - 1] = first;
+		}
+	}
+}
+
+/* The model that would be chosen whatever the prompt is. */
+static const char *
+rank_best_single(struct work *w)
+{
+	struct score_plan plan = w->plan;
+	const struct entry *best = &w->entries[0];
+	size_t i;
+
+	plan.quality = SCORE_PRIOR;
+	score_entries(w->entries, w->len, &plan, w->r);
+	for (i = 1; i < w->len; i++)
+		if (rank_compare(&w->entries[i], best) < 0)
+			best = &w->entries[i];
+	return best->d->model;
+}
+
+static double
+rank_error(const struct entry *e)
+{
+	return MAX(e->c.error, 0);
+}
+
+/* Entries are sorted by what the scorer expects. */
+static void
+rank_abstain(struct work *w, const char *single)
+{
+	const struct entry *chosen = &w->entries[0], *stay;
+	double gain, error;
+	size_t i;
+
+	for (i = 0; i < w->len && strcmp(w->entries[i].d->model, single) != 0; i++)
+		;
+	if (i == 0 || i == w->len)
+		return;
+	stay = &w->entries[i];
+	gain = chosen->key - stay->key;
+	error = chosen->c.weight[TERM_QUALITY] * MAX(rank_error(chosen), rank_error(stay)) /
+		score_spread(w->entries, w->len);
+	if (gain > error || balance_class(chosen) != balance_class(stay))
+		return;
+	w->out->abstained = true;
+	work_prefer(w, i);
+}
+
+void
+rank_entries(struct work *w)
+{
+	const char *single = w->plan.quality == SCORE_LEARNED ? rank_best_single(w) : NULL;
+	bool shared;
+
+	score_entries(w->entries, w->len, &w->plan, w->r);
+	/* a dial asks for scores, whatever the route does else */
+	shared = w->plan.dial < 0 &&
+		 balance_entries(w->entries, w->len, w->plan.strategy, w->r->seed);
+	qsort(w->entries, w->len, sizeof(w->entries[0]), rank_compare);
+	if (shared)
+		return;
+	rank_turns(w->entries, w->len, w->r->seed);
+	if (single != NULL)
+		rank_abstain(w, single);
+}
