@@ -47,6 +47,11 @@ static const struct command commands[] = {
 		"Rows without scores, {\"prompt\": ...}, do for --strong-pct: what the daemon "
 		"logged.\n"
 		"--quality is a mean score of the data, or N% of the strong model's.\n"},
+	{"fault", "add KIND [NAME=VALUE]... | list | clear [ID] | kinds", "ucjh", 1, 32, cli_fault,
+		"faults on purpose, to see what the daemon makes of them",
+		"`shunt fault kinds` tells what can go wrong and what each kind takes; `clear` without "
+		"an\n"
+		"ID ends all. Needs the daemon's Unix socket, or an admin key in $SHUNT_KEY.\n"},
 	{"version", "", "jh", 0, 0, command_version, "version of this program", ""},
 	{"help", "[COMMAND]", "jh", 0, 1, command_help, "this text, or a command's", ""},
 };

@@ -50,6 +50,11 @@ enum cli_exit cli_status(const struct cli *cli);
 enum cli_exit cli_route(const struct cli *cli);
 enum cli_exit cli_models(const struct cli *cli);
 enum cli_exit cli_check(const struct cli *cli);
+enum cli_exit cli_fault(const struct cli *cli);
+
+/* fault.c: the rows of /admin/faults */
+struct json;
+void fault_print_table(struct json faults, FILE *to);
 enum cli_exit cli_tokenize(const struct cli *cli);
 enum cli_exit cli_eval(const struct cli *cli);
 enum cli_exit cli_train(const struct cli *cli);

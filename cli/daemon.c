@@ -139,6 +139,12 @@ places_find(struct places *p, const struct cli *cli, struct err *e)
 	return ERR_OK;
 }
 
+/* What is asked; method NULL: GET, or POST with a body. */
+struct question {
+	const char *path, *method;
+	const struct buf *body;
+};
+
 static size_t
 exchange_on_data(char *data, size_t size, size_t count, void *arg)
 {
@@ -171,11 +177,11 @@ exchange_headers(const struct buf *body)
 
 static CURLcode
 exchange_perform(
-	CURL *curl, struct place *p, struct exchange *x, const char *path, const struct buf *body)
+	CURL *curl, struct place *p, struct exchange *x, const struct question *q)
 {
 	AUTO(buf_fini) struct buf url = BUF_INIT;
 
-	buf_addf(&url, "%s%s", p->socket.len > 0 ? "http://localhost" : buf_str(&p->url), path);
+	buf_addf(&url, "%s%s", p->socket.len > 0 ? "http://localhost" : buf_str(&p->url), q->path);
 	if (p->socket.len > 0)
 		(void)curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, buf_str(&p->socket));
 	(void)curl_easy_setopt(curl, CURLOPT_URL, buf_str(&url));
@@ -187,10 +193,12 @@ exchange_perform(
 	(void)curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)TOTAL_MS);
 	(void)curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, exchange_on_data);
 	(void)curl_easy_setopt(curl, CURLOPT_WRITEDATA, x);
-	if (body != NULL) {
-		(void)curl_easy_setopt(curl, CURLOPT_POSTFIELDS, buf_str(body));
-		(void)curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body->len);
+	if (q->body != NULL) {
+		(void)curl_easy_setopt(curl, CURLOPT_POSTFIELDS, buf_str(q->body));
+		(void)curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)q->body->len);
 	}
+	if (q->method != NULL)
+		(void)curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, q->method);
 	return curl_easy_perform(curl);
 }
 
@@ -218,9 +226,9 @@ socket_why(CURL *curl, const char *path)
 
 /* One place. The HTTP status, or 0 with p->why. */
 static long
-daemon_try(struct place *p, struct buf *answer, const char *path, const struct buf *body)
+daemon_try(struct place *p, struct buf *answer, const struct question *q)
 {
-	struct curl_slist *headers = exchange_headers(body);
+	struct curl_slist *headers = exchange_headers(q->body);
 	struct exchange x = {.body = answer};
 	CURL *curl = curl_easy_init();
 	long status = 0;
@@ -230,7 +238,7 @@ daemon_try(struct place *p, struct buf *answer, const char *path, const struct b
 	buf_clear(answer);
 	p->why[0] = '\0';
 	(void)curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
-	code = exchange_perform(curl, p, &x, path, body);
+	code = exchange_perform(curl, p, &x, q);
 	if (code == CURLE_OK)
 		(void)curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
 	else if (x.too_large)
@@ -283,9 +291,8 @@ daemon_answer(struct json *out, const struct buf *answer, long status, FILE *err
 	return CLI_BAD_NEWS;
 }
 
-enum cli_exit
-daemon_call(struct json *out, struct buf *body_out, const struct cli *cli, const char *path,
-	const struct buf *body)
+static enum cli_exit
+daemon_ask(struct json *out, struct buf *body_out, const struct cli *cli, const struct question *q)
 {
 	AUTO(places_fini) struct places places = {.len = 0};
 	struct err e;
@@ -297,10 +304,23 @@ daemon_call(struct json *out, struct buf *body_out, const struct cli *cli, const
 		return CLI_USAGE;
 	}
 	for (size_t i = 0; i < places.len && status == 0; i++)
-		status = daemon_try(&places.rows[i], body_out, path, body);
+		status = daemon_try(&places.rows[i], body_out, q);
 	if (status == 0) {
 		daemon_say_unreachable(&places, cli->err);
 		return CLI_UNREACHABLE;
 	}
 	return daemon_answer(out, body_out, status, cli->err);
+}
+
+enum cli_exit
+daemon_call(struct json *out, struct buf *body_out, const struct cli *cli, const char *path,
+	const struct buf *body)
+{
+	return daemon_ask(out, body_out, cli, &(struct question){path, NULL, body});
+}
+
+enum cli_exit
+daemon_delete(struct json *out, struct buf *body_out, const struct cli *cli, const char *path)
+{
+	return daemon_ask(out, body_out, cli, &(struct question){path, "DELETE", NULL});
 }

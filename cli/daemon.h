@@ -16,3 +16,6 @@
  */
 MUST enum cli_exit daemon_call(struct json *out, struct buf *body_out, const struct cli *cli,
 	const char *path, const struct buf *body);
+/* Likewise, with method DELETE. */
+MUST enum cli_exit daemon_delete(
+	struct json *out, struct buf *body_out, const struct cli *cli, const char *path);

@@ -270,6 +270,10 @@ cli_status(const struct cli *cli)
 		put_duration(&line, uptime_s);
 	}
 	(void)fprintf(cli->out, "%s\n\n", buf_str(&line));
+	if (json_get(status, "faults").len > 2) { /* more than [] */
+		fault_print_table(json_get(status, "faults"), cli->out);
+		(void)fputc('\n', cli->out);
+	}
 	print_workers(status, cli->out);
 	(void)fputc('\n', cli->out);
 	print_backends(status, cli->out);

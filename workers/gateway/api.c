@@ -32,6 +32,10 @@ static const struct api apis[] = {
 	{HTTP_GET, API_EXACT, "/ready", AUTH_OPEN, api_ready},
 	{HTTP_GET, API_EXACT, "/metrics", AUTH_OPEN, api_metrics},
 	{HTTP_GET, API_EXACT, "/admin/status", AUTH_ADMIN, api_status},
+	{HTTP_GET, API_EXACT, "/admin/faults", AUTH_ADMIN, api_faults},
+	{HTTP_POST, API_EXACT, "/admin/faults", AUTH_ADMIN, api_fault_add},
+	{HTTP_DELETE, API_EXACT, "/admin/faults", AUTH_ADMIN, api_fault_clear},
+	{HTTP_DELETE, API_PREFIX, "/admin/faults/", AUTH_ADMIN, api_fault_clear},
 	{HTTP_GET, API_EXACT, "/", AUTH_OPEN, api_hello},
 };
 
@@ -197,7 +201,8 @@ api_on_head(struct http_conn *c)
 	if (a == NULL)
 		return;
 	c->endpoint = a;
-	if (auth_check(g->auth, a->needs, c->peer, &c->head, &e) != ERR_OK) {
+	if (auth_check(g->auth, a->needs, c->peer, &c->head, &e) != ERR_OK ||
+		fault_check_head(g, c, &e) != ERR_OK) {
 		http_reply_error(c, &e, NULL, NULL);
 		return;
 	}

@@ -18,7 +18,8 @@ static const char hello[] =
 	"  GET  /v1/models            names for \"model\"\n"
 	"  GET  /health  /ready       alive; can serve\n"
 	"  GET  /metrics              Prometheus text\n"
-	"  GET  /admin/status         workers, backends, models (admin)\n";
+	"  GET  /admin/status         workers, backends, models (admin)\n"
+	"  GET  /admin/faults         faults on purpose; POST, DELETE change them (admin)\n";
 
 void
 api_hello(struct gateway *g, struct http_conn *c)

@@ -162,6 +162,7 @@ attempt_send(struct request *r, struct err *e)
 			.first_byte_ms = first_ms,
 			.idle_ms = row->stall_ms}};
 
+	fault_fill(r, row, &m.chat_start);
 	if (bus_send(r->g->w->bus, (unsigned)r->slot, r->generation, &m, r->body, e) != ERR_OK)
 		return e->code;
 	r->attempts++;
@@ -379,6 +380,7 @@ attempt_on_delta(struct worker *w, const struct msg *m, struct bytes *payload)
 		attempt_broken(r, ERR_MALFORMED, "a piece of the stream is missing");
 		return;
 	}
+	fault_note(r, m->chat_delta.fault);
 	r->last_ns = loop_now(w->loop);
 	/* from now on each byte moves the deadline; it is looked at when it fires */
 	if (r->seq++ == 0)
@@ -435,6 +437,7 @@ attempt_on_end(struct worker *w, const struct msg *m, struct bytes *payload)
 		attempt_broken(r, ERR_MALFORMED, "the answer has no body");
 		return;
 	}
+	fault_note(r, m->chat_end.fault);
 	attempt_count_usage(r, &m->chat_end);
 	r->attempt_id = 0;
 	if (r->stream) {
@@ -459,6 +462,7 @@ attempt_on_fail(struct worker *w, const struct msg *m, struct bytes *payload)
 
 	if (r == NULL)
 		return;
+	fault_note(r, m->chat_fail.fault);
 	(void)msg_str_copy(text, sizeof(text), m->chat_fail.text);
 	for (char *p = text; *p != '\0'; p++)
 		if ((unsigned char)*p < ' ' || *p == 0x7f)

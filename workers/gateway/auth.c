@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -19,6 +20,7 @@ enum { AUTH_FILE_MAX = 1024 * 1024, AUTH_KEY_MIN = 4 };
 
 struct auth_key {
 	unsigned char padded[AUTH_KEY_MAX]; /* zero behind the key */
+	char name[NAME_MAX_LEN];	    /* "": none */
 };
 
 struct auth_keys {
@@ -52,8 +54,8 @@ static enum err_code
 auth_add_line(struct auth_keys *keys, const char *path, unsigned line, const char *p, size_t len,
 	struct err *e)
 {
-	const char *colon, *comment;
-	size_t key_len = 0;
+	const char *colon, *comment, *name = "";
+	size_t key_len = 0, name_len = 0;
 
 	auth_skip_spaces(&p, &len);
 	if (len == 0 || *p == '#')
@@ -61,6 +63,8 @@ auth_add_line(struct auth_keys *keys, const char *path, unsigned line, const cha
 	comment = memchr(p, '#', len);
 	colon = memchr(p, ':', comment == NULL ? len : (size_t)(comment - p));
 	if (colon != NULL) {
+		name = p;
+		name_len = MIN((size_t)(colon - p), (size_t)NAME_MAX_LEN - 1);
 		len -= (size_t)(colon + 1 - p);
 		p = colon + 1;
 		auth_skip_spaces(&p, &len);
@@ -76,6 +80,7 @@ auth_add_line(struct auth_keys *keys, const char *path, unsigned line, const cha
 	keys->rows = reallocarray(keys->rows, keys->len + 1, sizeof(*keys->rows));
 	CHECK(keys->rows != NULL);
 	memset(&keys->rows[keys->len], 0, sizeof(*keys->rows));
+	memcpy(keys->rows[keys->len].name, name, name_len);
 	memcpy(keys->rows[keys->len++].padded, p, key_len);
 	p += key_len;
 	len -= key_len;
@@ -215,6 +220,34 @@ auth_presented(const struct http_head *head)
 		v.len--;
 	}
 	return v;
+}
+
+/* Copy the name of the row that has the key; like auth_has, every row is looked at. */
+static void
+auth_name(const struct auth_keys *keys, struct http_str key, char out[NAME_MAX_LEN])
+{
+	unsigned char padded[AUTH_KEY_MAX] = {0};
+
+	if (key.len == 0 || key.len > AUTH_KEY_MAX)
+		return;
+	memcpy(padded, key.p, key.len);
+	for (size_t i = 0; i < keys->len; i++)
+		if (auth_same(keys->rows[i].padded, padded) != 0)
+			memcpy(out, keys->rows[i].name, NAME_MAX_LEN);
+	explicit_bzero(padded, sizeof(padded));
+}
+
+void
+auth_user(const struct auth *a, struct http_peer peer, const struct http_head *head,
+	char out[NAME_MAX_LEN])
+{
+	struct http_str key = auth_presented(head);
+
+	out[0] = '\0';
+	if (peer.is_unix)
+		(void)snprintf(out, NAME_MAX_LEN, "uid:%lu", (unsigned long)peer.uid);
+	auth_name(&a->client, key, out);
+	auth_name(&a->admin, key, out);
 }
 
 MUST enum err_code

@@ -19,6 +19,7 @@ static const struct handler handlers[] = {
 	{MSG_CHAT_DELTA, ROLE_BIT(ROLE_BACKEND), attempt_on_delta},
 	{MSG_CHAT_END, ROLE_BIT(ROLE_BACKEND), attempt_on_end},
 	{MSG_CHAT_FAIL, ROLE_BIT(ROLE_BACKEND), attempt_on_fail},
+	{MSG_FAULT_CHANGED, ROLE_BIT(ROLE_PROFILER), fault_on_changed},
 	{MSG_CLASSIFIED, ROLE_BIT(ROLE_CLASSIFIER), ask_on_classified},
 	{MSG_CLASSIFY_FAIL, ROLE_BIT(ROLE_CLASSIFIER), ask_on_fail},
 };

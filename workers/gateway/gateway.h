@@ -42,6 +42,7 @@ struct http_str {
 	X(CONTENT_LENGTH, "content-length")                                                        \
 	X(TRANSFER_ENCODING, "transfer-encoding")                                                  \
 	X(EXPECT, "expect")                                                                        \
+	X(FAULT, "x-shunt-fault")                                                                  \
 	X(CONTENT_ENCODING, "content-encoding")                                                    \
 	X(AUTHORIZATION, "authorization")                                                          \
 	X(API_KEY, "x-api-key")                                                                    \
@@ -258,6 +259,9 @@ struct auth;
 /* Read the key files of the config; ERR_CONFIG or ERR_SYS where one can't be trusted or read. */
 MUST enum err_code auth_load(struct auth **out, const struct config_auth *c, struct err *e);
 void auth_free(struct auth **a_p);
+/* The name before the key in the keys file, "uid:N" on a Unix socket, else "". For faults_*. */
+void auth_user(const struct auth *a, struct http_peer peer, const struct http_head *head,
+	char out[NAME_MAX_LEN]);
 /* May this peer with these headers do what needs level? ERR_AUTH or ERR_FORBIDDEN. */
 MUST enum err_code auth_check(const struct auth *a, enum auth_level level, struct http_peer peer,
 	const struct http_head *head, struct err *e);
@@ -489,6 +493,7 @@ struct request {
 	struct bytes *err_body;
 	double cost_usd;
 	uint32_t prompt_tokens, completion_tokens;
+	struct request_fault *fault; /* of fault.c; NULL: none are set on purpose */
 };
 
 /* Decide and start, or answer with an error; takes the body of c. */
@@ -523,6 +528,24 @@ void attempt_on_delta(struct worker *w, const struct msg *m, struct bytes *paylo
 void attempt_on_end(struct worker *w, const struct msg *m, struct bytes *payload);
 void attempt_on_fail(struct worker *w, const struct msg *m, struct bytes *payload);
 
+/* ---- fault.c, api_fault.c: faults on purpose ------------------------------------------------ */
+
+/* May this request bring its x-shunt-fault header, if it has one? ERR_FORBIDDEN, ERR_INPUT. */
+MUST enum err_code fault_check_head(const struct gateway *g, const struct http_conn *c,
+	struct err *e);
+void fault_begin(struct request *r, const struct http_conn *c);
+/* What the backend needs to know for its own decision, and the header's fault where it comes. */
+void fault_fill(struct request *r, const struct catalog_row *row, struct msg_chat_start *start);
+/* A message of the attempt named one that was carried out. */
+void fault_note(struct request *r, struct msg_str label);
+const char *fault_came(const struct request *r); /* "kind#id, ...", "" */
+void fault_fini(struct request *r);
+void fault_put_list(struct buf *out, const struct board *board); /* a JSON array */
+void fault_put_metrics(struct buf *out, const struct board *board);
+void fault_on_changed(struct worker *w, const struct msg *m, struct bytes *payload);
+void fault_conn_gone(struct gateway *g, const struct http_conn *c);
+void fault_waits_free(struct gateway *g);
+
 /* ---- api*.c: the endpoints ---------------------------------------------------------------- */
 
 void api_on_head(struct http_conn *c);
@@ -538,6 +561,9 @@ void api_health(struct gateway *g, struct http_conn *c);
 void api_ready(struct gateway *g, struct http_conn *c);
 void api_metrics(struct gateway *g, struct http_conn *c);
 void api_status(struct gateway *g, struct http_conn *c);
+void api_faults(struct gateway *g, struct http_conn *c);
+void api_fault_add(struct gateway *g, struct http_conn *c);
+void api_fault_clear(struct gateway *g, struct http_conn *c);
 void api_hello(struct gateway *g, struct http_conn *c);
 
 /* ---- gateway state ------------------------------------------------------------------------ */
@@ -562,6 +588,7 @@ struct gateway {
 	uint64_t profile_changes;
 	bool catalog_stale;
 	uint64_t route_turns[ROUTE_TURNS]; /* requests so far, by a hash of the name asked for */
+	struct fault_wait *fault_waits; /* changes of the faults under way */
 	uint64_t next_number; /* of requests */
 	uint64_t next_attempt;
 	struct request **requests; /* by index; REQUESTS_MAX entries, filled as needed */

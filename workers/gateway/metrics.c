@@ -105,5 +105,6 @@ metrics_put(struct buf *out, const struct board *board)
 	len = metrics_gather(rows, board);
 	for (unsigned c = 0; c < COUNTERS; c++)
 		metrics_put_row(out, (enum counter)c, rows, len);
+	fault_put_metrics(out, board);
 	free(rows);
 }

@@ -76,6 +76,7 @@ request_release(struct request *r)
 	wait_free(&r->wait);
 	bytes_unref(&r->body);
 	bytes_unref(&r->err_body);
+	fault_fini(r);
 	catalog_unref(&r->catalog);
 	if (r->prev != NULL)
 		r->prev->next = r->next;
@@ -147,6 +148,8 @@ request_put_headers(const struct request *r, struct buf *out)
 	http_put_header(out, "x-shunt-route", r->route);
 	http_put_header(out, "x-shunt-reason", r->reason);
 	http_put_header(out, "x-shunt-attempts", attempts);
+	if (fault_came(r)[0] != '\0')
+		http_put_header(out, "x-shunt-fault", fault_came(r));
 	/* of a stream it is only known at its end: a trailer */
 	if (!r->stream)
 		request_put_cost(r, out);
@@ -423,5 +426,6 @@ request_begin(struct gateway *g, struct http_conn *c, enum route_endpoint endpoi
 	r->body = c->body;
 	c->body = NULL;
 	request_take_identity(r, c);
+	fault_begin(r, c);
 	request_start(r, &body);
 }

@@ -32,6 +32,7 @@ on_count(struct http_server *s, enum counter which, int64_t n)
 static void
 on_gone(struct http_conn *c)
 {
+	fault_conn_gone(c->server->arg, c);
 	if (c->owner != NULL)
 		request_cancel(c->owner, "the client left");
 }
@@ -96,6 +97,7 @@ gateway_free(struct gateway **g_p)
 	if (g == NULL)
 		return;
 	g->draining = false;
+	fault_waits_free(g);
 	requests_free(g);
 	while (g->asks != NULL)
 		g->asks->done(g->asks, JUDGE_FAILED, 0, "the gateway ends");

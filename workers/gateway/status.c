@@ -279,6 +279,8 @@ status_put(struct buf *out, const struct board *board, const struct config *conf
 	json_put_begin(out, '{');
 	json_put_member_str(out, "version", version);
 	json_put_member_u64(out, "uptime_s", (clock_ns() - head->started_ns) / NS_PER_S);
+	json_put_key(out, "faults");
+	fault_put_list(out, board);
 	json_put_key(out, "workers");
 	json_put_begin(out, '[');
 	for (unsigned slot = 0; slot < SLOTS_MAX; slot++)
