@@ -18,6 +18,7 @@ embed_fini(struct embed *m)
 	buf_fini(&m->inputs);
 	buf_fini(&m->values);
 	buf_fini(&m->text);
+	*m = (struct embed){.count = 0};
 }
 
 static void

@@ -17,7 +17,8 @@
 
 enum {
 	DEATHS_MAX = 2, /* classifiers that may die under one request */
-	RETRY_MS = 50 /* where none is ready: look again */
+	RESTARTS_MAX = 3, /* as often may the model be replaced under one */
+	RETRY_MS = 50 /* where none is ready: look again, as at each change on the board */
 };
 
 /* A call's conversation with classifiers. */
@@ -31,7 +32,8 @@ struct embedding {
 	uint64_t id; /* of the question; 0: none is open */
 	int slot; /* of who was asked */
 	uint32_t generation;
-	uint32_t deaths;
+	uint32_t deaths, restarts;
+	uint32_t weights; /* generation of the model that the answers so far come from */
 	struct loop_timer retry;
 };
 
@@ -74,6 +76,7 @@ embedding_ask(struct embedding *m)
 	struct err e = {.code = ERR_OK};
 
 	m->id = 0;
+	loop_timer_clear(b->w->loop, &m->retry);
 	m->slot = encoders_find(b->w, encoder, &m->generation);
 	if (m->slot >= 0) {
 		m->end = embed_next(&m->embed, m->at, &m->piece);
@@ -88,6 +91,17 @@ embedding_ask(struct embedding *m)
 	}
 	/* The call's deadline for a first byte is the limit. */
 	loop_timer_set(b->w->loop, &m->retry, clock_ns() + clock_ms_to_ns(RETRY_MS));
+}
+
+/* Numbers of two models do not belong into one answer. */
+static void
+embedding_start_over(struct embedding *m)
+{
+	buf_clear(&m->embed.values);
+	m->embed.tokens = 0;
+	m->at = 0;
+	m->done = 0;
+	embedding_ask(m);
 }
 
 static void
@@ -117,12 +131,17 @@ embedding_on_embedded(struct backend *b, const struct msg *msg, struct bytes *pa
 	if (m == NULL)
 		return;
 	m->id = 0;
-	if (m->done == 0)
+	if (m->done > 0 && got->generation != m->weights && m->restarts++ < RESTARTS_MAX) {
+		embedding_start_over(m);
+		return;
+	}
+	if (m->done == 0) {
 		m->embed.hidden = got->dimensions;
+		m->weights = got->generation;
+	}
 	if (payload == NULL || got->count != m->piece || got->dimensions != m->embed.hidden ||
-		got->dimensions == 0 ||
+		got->dimensions == 0 || got->generation != m->weights ||
 		payload->len != (size_t)got->count * got->dimensions * sizeof(float)) {
-		/* also where a reload changed the model between two pieces */
 		(void)err_set(&e, ERR_MALFORMED, "the classifier's answer has not the asked form");
 		embedding_fail(m, &e);
 		call_flush_all(b);
@@ -168,8 +187,11 @@ embedding_board_changed(struct backend *b)
 
 	for (struct embedding *m = b->embeddings; m != NULL; m = next) {
 		next = m->next;
-		if (m->id == 0)
+		if (m->id == 0) {
+			if (m->retry.heap_index != 0)
+				embedding_ask(m);
 			continue;
+		}
 		board_slot(b->w->board, (unsigned)m->slot, &info);
 		if (info.generation == m->generation && info.state != SLOT_EMPTY &&
 			info.state != SLOT_BACKOFF)
