@@ -5,7 +5,9 @@
 #include "cli/command.h"
 #include "config/config.h"
 #include "lib/base/buf.h"
+#include "lib/base/file.h"
 #include "lib/base/json.h"
+#include "lib/routing/scorers.h"
 
 static void
 check_print_json(FILE *out, const char *file, enum err_code code,
@@ -53,6 +55,30 @@ check_print_faults(
 		(void)fprintf(out, "%s: and %zu more\n", file, faults->more);
 }
 
+/* The scorer files that the config names, each with the line of its route. */
+static enum err_code
+check_scorers(const struct config *c, struct config_faults *faults)
+{
+	AUTO(scorers_free) struct scorers *s = NULL;
+	struct config_fault *fault;
+	struct err e = {.code = ERR_OK};
+
+	scorers_new(&s, c, file_shipped);
+	for (size_t i = 0; i < s->len; i++) {
+		if (s->rows[i].route == NULL || scorers_load(&s->rows[i], file_read, &e) == ERR_OK)
+			continue;
+		if (faults->len == CONFIG_FAULTS_MAX) {
+			faults->more++;
+			continue;
+		}
+		fault = &faults->rows[faults->len++];
+		fault->line = s->rows[i].line;
+		(void)snprintf(fault->text, sizeof(fault->text), "%.*s",
+			(int)sizeof(fault->text) - 1, e.text);
+	}
+	return faults->len > 0 ? ERR_CONFIG : ERR_OK;
+}
+
 enum cli_exit
 cli_check(const struct cli *cli)
 {
@@ -63,6 +89,8 @@ cli_check(const struct cli *cli)
 	struct err e = {.code = ERR_OK};
 	enum err_code code = config_load(&c, &text, file, &faults, &e);
 
+	if (code == ERR_OK)
+		code = check_scorers(c, &faults);
 	if (cli->output == CLI_JSON)
 		check_print_json(cli->out, file, code, &faults, &e);
 	else if (code != ERR_OK)

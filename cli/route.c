@@ -93,6 +93,17 @@ cell_number(struct table *t, struct json number)
 }
 
 static void
+cell_cost(struct table *t, struct json usd)
+{
+	char text[40] = "";
+	double v;
+
+	if (json_double(&v, usd))
+		(void)snprintf(text, sizeof(text), "%.6f", v);
+	table_cell(t, text, TABLE_PLAIN);
+}
+
+static void
 print_candidates(struct json decision, FILE *out)
 {
 	AUTO(table_free) struct table *t = NULL;
@@ -109,14 +120,76 @@ print_candidates(struct json decision, FILE *out)
 			terms_read(&terms, candidate);
 			for (size_t i = 0; i < terms.len; i++)
 				table_column(t, terms.titles[i], TABLE_RIGHT);
+			table_column(t, "USD", TABLE_RIGHT);
 		}
 		table_cell_json(t, json_get(candidate, "model"));
 		table_cell_json(t, json_get(candidate, "backend"));
 		cell_number(t, json_get(candidate, "score"));
 		for (size_t i = 0; i < terms.len; i++)
 			cell_number(t, json_get(json_get(candidate, "terms"), terms.names[i]));
+		cell_cost(t, json_get(candidate, "cost_usd"));
 	}
 	table_print(t, "Candidates, in the order of trying", out);
+}
+
+/* Why not the others: what holds each behind the first. */
+static void
+print_behind(struct json decision, FILE *out)
+{
+	AUTO(table_free) struct table *t = NULL;
+	struct json_iter it = json_iter(json_get(decision, "candidates"));
+	struct json candidate;
+	size_t count = 0;
+
+	table_new(&t);
+	table_column(t, "MODEL", TABLE_LEFT);
+	table_column(t, "BACKEND", TABLE_LEFT);
+	table_column(t, "QUALITY", TABLE_RIGHT);
+	table_column(t, "BEHIND BY", TABLE_LEFT);
+	while (json_next_item(&it, &candidate)) {
+		if (json_get(candidate, "behind").type != JSON_STRING)
+			continue;
+		table_cell_json(t, json_get(candidate, "model"));
+		table_cell_json(t, json_get(candidate, "backend"));
+		cell_number(t, json_get(candidate, "quality"));
+		table_cell_json(t, json_get(candidate, "behind"));
+		count++;
+	}
+	if (count == 0)
+		return;
+	(void)fputc('\n', out);
+	table_print(t, "Why not the others", out);
+}
+
+/* What other settings would give: a list of the decision, by the setting's name. */
+static void
+print_others(struct json decision, const char *list, const char *setting, FILE *out)
+{
+	AUTO(table_free) struct table *t = NULL;
+	struct json_iter it;
+	struct json row;
+
+	if (json_get(decision, list).type != JSON_ARRAY)
+		return;
+	it = json_iter(json_get(decision, list));
+	table_new(&t);
+	table_column(t, setting, TABLE_RIGHT);
+	table_column(t, "MODEL", TABLE_LEFT);
+	table_column(t, "BACKEND", TABLE_LEFT);
+	table_column(t, "USD", TABLE_RIGHT);
+	while (json_next_item(&it, &row)) {
+		char text[16] = "";
+		double v;
+
+		if (json_double(&v, json_get(row, setting)))
+			(void)snprintf(text, sizeof(text), "%.2f", v);
+		table_cell(t, text, TABLE_PLAIN);
+		table_cell_json(t, json_get(row, "model"));
+		table_cell_json(t, json_get(row, "backend"));
+		cell_cost(t, json_get(row, "cost_usd"));
+	}
+	(void)fprintf(out, "\nWith another %s", setting);
+	table_print(t, "", out);
 }
 
 static void
@@ -153,6 +226,16 @@ print_member(struct json decision, const char *name, FILE *out)
 	(void)fprintf(out, "%-12s%s\n", name, text.len > 0 ? buf_str(&text) : "-");
 }
 
+/* A member that is left out where it says nothing. */
+static void
+print_said(struct json decision, const char *name, FILE *out)
+{
+	struct json v = json_get(decision, name);
+
+	if (v.type == JSON_STRING && !json_equals(v, ""))
+		print_member(decision, name, out);
+}
+
 /* What a member that may be absent or null adds to the summary. */
 static void
 print_number(struct json decision, const char *name, FILE *out)
@@ -164,7 +247,7 @@ print_number(struct json decision, const char *name, FILE *out)
 }
 
 static void
-print_decision(struct json decision, FILE *out)
+print_decision(struct json decision, bool explain, FILE *out)
 {
 	double us;
 
@@ -175,6 +258,8 @@ print_decision(struct json decision, FILE *out)
 	print_member(decision, "reason", out);
 	if (!json_equals(json_get(decision, "rule"), ""))
 		print_member(decision, "rule", out);
+	print_said(decision, "experiment", out);
+	print_said(decision, "scorer", out);
 	print_number(decision, "difficulty", out);
 	print_number(decision, "threshold", out);
 	if (json_double(&us, json_get(decision, "decision_us")))
@@ -182,6 +267,11 @@ print_decision(struct json decision, FILE *out)
 	(void)fputc('\n', out);
 	print_candidates(decision, out);
 	print_dropped(decision, out);
+	if (!explain)
+		return;
+	print_behind(decision, out);
+	print_others(decision, "dials", "dial", out);
+	print_others(decision, "thresholds", "threshold", out);
 }
 
 enum cli_exit
@@ -206,6 +296,6 @@ cli_route(const struct cli *cli)
 	if (cli->output == CLI_JSON)
 		(void)fprintf(cli->out, "%s\n", buf_str(&body));
 	else if (code == CLI_OK)
-		print_decision(decision, cli->out);
+		print_decision(decision, cli->values['E'] != NULL, cli->out);
 	return code;
 }

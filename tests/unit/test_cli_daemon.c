@@ -241,7 +241,13 @@ static const char decision_body[] =
 	"\"phase\":\"score\",\"rule\":\"\",\"score\":0.71,\"difficulty\":0.2,\"threshold\":null,"
 	"\"terms\":{\"quality\":0.41,\"cost\":0.3},\"candidates\":[{\"model\":\"small\","
 	"\"backend\":\"sim\","
-	"\"score\":0.71,\"terms\":{\"quality\":0.41,\"cost\":0.3}}],\"dropped\":[{\"model\":"
+	"\"score\":0.71,\"cost_usd\":0.00012,\"terms\":{\"quality\":0.41,\"cost\":0.3}},"
+	"{\"model\":\"mid\",\"backend\":\"sim\",\"score\":0.6,\"quality\":0.5,\"cost_usd\":null,"
+	"\"terms\":{\"quality\":0.4,\"cost\":0.2},\"behind\":\"-0.110: cost -0.100\"}],"
+	"\"dials\":[{\"dial\":0.25,\"model\":\"tiny\",\"backend\":\"sim\",\"cost_usd\":0.00001}],"
+	"\"thresholds\":[{\"threshold\":0.9,\"model\":\"mid\",\"backend\":\"sim\","
+	"\"cost_usd\":null}],"
+	"\"dropped\":[{\"model\":"
 	"\"big\","
 	"\"backend\":\"far\",\"filter\":\"down\",\"why\":\"connection "
 	"refused\"}],\"decision_us\":12.5}";
@@ -264,13 +270,31 @@ Test(cli_daemon, route_asks_with_prompt_and_route_and_itemises)
 	stand_in_stop(&s);
 	cr_assert_eq(r.code, CLI_OK, "%s", r.err);
 	cr_expect_not_null(strstr(r.out, "model       small\n"), "%s", r.out);
-	cr_expect_not_null(strstr(r.out, "MODEL  BACKEND  SCORE  QUALITY   COST\n"
-					 "small  sim      0.710    0.410  0.300\n"),
+	cr_expect_not_null(strstr(r.out, "MODEL  BACKEND  SCORE  QUALITY   COST       USD\n"
+					 "small  sim      0.710    0.410  0.300  0.000120\n"),
 		"%s", r.out);
 	cr_expect_not_null(
 		strstr(r.out, "big    far      down    connection refused\n"), "%s", r.out);
 	cr_expect_not_null(strstr(r.out, "difficulty  0.20\n"));
 	cr_expect_null(strstr(r.out, "threshold"), "null is not printed");
+	cr_expect_null(strstr(r.out, "Why not"), "not asked for");
+	run_fini(&r);
+}
+
+Test(cli_daemon, route_explains_why_not_the_others_and_what_else_could_be)
+{
+	struct stand_in s;
+	struct run r;
+
+	stand_in_start(&s, AF_INET, "200 OK", decision_body);
+	r = RUN("route", "--explain", "--url", s.url, "hi");
+	stand_in_stop(&s);
+	cr_assert_eq(r.code, CLI_OK, "%s", r.err);
+	cr_expect_not_null(strstr(r.out, "mid    sim        0.500  -0.110: cost -0.100\n"), "%s",
+		r.out);
+	cr_expect_not_null(strstr(r.out, "With another dial\n"), "%s", r.out);
+	cr_expect_not_null(strstr(r.out, "0.25  tiny   sim      0.000010\n"), "%s", r.out);
+	cr_expect_not_null(strstr(r.out, "With another threshold\n"), "%s", r.out);
 	run_fini(&r);
 }
 
