@@ -52,6 +52,8 @@ static const struct command commands[] = {
 		"`shunt fault kinds` tells what can go wrong and what each kind takes; `clear` without "
 		"an\n"
 		"ID ends all. Needs the daemon's Unix socket, or an admin key in $SHUNT_KEY.\n"},
+	{"tokenize", "", "Tlh", 0, 0, cli_tokenize, "token ids of lines of text",
+		"Reads standard input, prints {\"ids\":[...]} for each line. Needs no daemon.\n"},
 	{"version", "", "jh", 0, 0, command_version, "version of this program", ""},
 	{"help", "[COMMAND]", "jh", 0, 1, command_help, "this text, or a command's", ""},
 };
@@ -91,12 +93,16 @@ static const struct option_row {
 	{{"seed", required_argument, NULL, 'e'}, "N", "of folds, draws and training; 0"},
 	{{"threads", required_argument, NULL, 'g'}, "N", "of the training; 1"},
 	{{"resamples", required_argument, NULL, 'b'}, "N", "of the intervals; 1000"},
+	{{"tokenizer", required_argument, NULL, 'T'}, "DIR",
+		"folder with a tokenizer.json, or the file"},
+	{{"jsonl", no_argument, NULL, 'l'}, "",
+		"lines are objects {\"text\", \"pair\"?, \"max_length\"?}"},
 	{{"json", no_argument, NULL, 'j'}, "", "one JSON value instead of tables"},
 	{{"help", no_argument, NULL, 'h'}, "", "this text"},
 };
 
 /* Long names only: they have no letter of their own on the command line. */
-static const char long_only[] = "EdtsOwSmnqkxPpoegb";
+static const char long_only[] = "EdtsOwSmnqkxPpoegbTl";
 
 static const char footer[] =
 	"\nThe daemon is looked for at --url, $SHUNT_URL, the socket $SHUNT_SOCKET, the socket of "

@@ -12,11 +12,15 @@ _shunt_lab() {
 
 _shunt() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}
-	local commands='status route models check eval train calibrate version help'
+	local commands='status route models check eval train calibrate tokenize version help'
 	local scorers='linear heuristic random weak strong chars id oracle'
 	COMPREPLY=()
 
 	case $prev in
+	--tokenizer)
+		mapfile -t COMPREPLY < <(compgen -d -- "$cur")
+		return
+		;;
 	-c | --config | --data | --train-data | --prices | --plot | --out)
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		return
@@ -62,6 +66,9 @@ _shunt() {
 		;;
 	help)
 		mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$cur")
+		;;
+	tokenize)
+		mapfile -t COMPREPLY < <(compgen -W '--tokenizer --jsonl --help' -- "$cur")
 		;;
 	version)
 		mapfile -t COMPREPLY < <(compgen -W '--json --help' -- "$cur")

@@ -9,6 +9,7 @@ enum { FRAMES_MAX = 1024 };
 /* A template being written: single or pair. */
 struct frames {
 	struct tokenizer_draft *d;
+	bool has[2]; /* A, B */
 	uint32_t *len, *added;
 };
 
@@ -28,8 +29,9 @@ static struct frames
 frames_begin(struct tokenizer_draft *d, bool pair)
 {
 	uint32_t *at = pair ? &d->head.pair : &d->head.single;
-	struct frames f = {d, pair ? &d->head.pair_len : &d->head.single_len,
-		pair ? &d->head.pair_added : &d->head.single_added};
+	struct frames f = {.d = d,
+		.len = pair ? &d->head.pair_len : &d->head.single_len,
+		.added = pair ? &d->head.pair_added : &d->head.single_added};
 
 	*at = (uint32_t)(d->sections[SECTION_FRAME].len / sizeof(struct tokenizer_frame));
 	*f.len = *f.added = 0;
@@ -123,7 +125,7 @@ special_add(const struct frames *f, struct json specials, struct json name, uint
 }
 
 static enum err_code
-place_read(const struct frames *f, struct json specials, struct json v, bool pair, struct err *e)
+place_read(struct frames *f, struct json specials, struct json v, bool pair, struct err *e)
 {
 	struct json sequence = json_get(v, "Sequence"), special = json_get(v, "SpecialToken");
 	bool is_b = json_equals(json_get(sequence, "id"), "B");
@@ -139,6 +141,9 @@ place_read(const struct frames *f, struct json specials, struct json v, bool pai
 		return special_add(f, specials, json_get(special, "id"), (uint32_t)type, e);
 	if (is_b ? !pair : !json_equals(json_get(sequence, "id"), "A"))
 		return tokenizer_bad(f->d, "post_processor: Sequence", "A, or in a pair B", e);
+	if (f->has[is_b])
+		return tokenizer_bad(f->d, "post_processor: Sequence", "there once", e);
+	f->has[is_b] = true;
 	frame_add(f, is_b ? FRAME_B : FRAME_A, 0, (uint32_t)type);
 	return ERR_OK;
 }

@@ -163,20 +163,35 @@ steps_fit(const struct tokenizer *t)
 	return true;
 }
 
+/* A text stands in a frame once at most, and the special tokens are as many as the head says: what
+ * comes out is never longer than max_length. */
+static bool
+frame_fits(const struct tokenizer *t, uint32_t at, uint32_t len, uint32_t added, bool pair)
+{
+	uint32_t kinds[FRAME_KINDS] = {0};
+
+	for (uint32_t i = at; i < at + len; i++) {
+		const struct tokenizer_frame *f = &t->frame[i];
+
+		if (f->kind >= FRAME_KINDS || f->type > 1 ||
+			(f->kind == FRAME_SPECIAL && !id_fits(t, f->id)))
+			return false;
+		kinds[f->kind]++;
+	}
+	return kinds[FRAME_A] <= 1 && kinds[FRAME_B] <= (pair ? 1 : 0) &&
+	       kinds[FRAME_SPECIAL] == added;
+}
+
 static bool
 ids_fit(const struct tokenizer *t)
 {
 	size_t merges = SECTION_COUNT(t, SECTION_MERGE), i;
 
-	for (i = 0; i < SECTION_COUNT(t, SECTION_FRAME); i++)
-		if (t->frame[i].kind >= FRAME_KINDS || t->frame[i].type > 1 ||
-			(t->frame[i].kind == FRAME_SPECIAL && !id_fits(t, t->frame[i].id)))
-			return false;
+	if (!frame_fits(t, t->head->single, t->head->single_len, t->head->single_added, false) ||
+		!frame_fits(t, t->head->pair, t->head->pair_len, t->head->pair_added, true))
+		return false;
 	for (i = 0; i < SECTION_COUNT(t, SECTION_ADDED); i++)
 		if (!id_fits(t, t->added[i].id))
-			return false;
-	for (i = t->head->single; i < t->head->single + t->head->single_len; i++)
-		if (t->frame[i].kind == FRAME_B)
 			return false;
 	if ((merges & (merges - 1)) != 0 || SECTION_COUNT(t, SECTION_SCORE) > t->head->ids)
 		return false;
