@@ -175,7 +175,16 @@ config_hash_gateway(const struct config *c)
 	folders_len = config_scorer_folders(folders, ARRAY_LEN(folders), c);
 	for (size_t i = 0; i < folders_len; i++)
 		hash = config_hash_bytes(hash, folders[i].path, folders[i].len);
+	hash = config_hash_bytes(hash, &c->journal.enabled, sizeof(c->journal.enabled));
+	hash = config_hash_bytes(hash, &c->journal.ring_bytes, sizeof(c->journal.ring_bytes));
+	hash = config_hash_bytes(hash, &c->journal.spill_bytes, sizeof(c->journal.spill_bytes));
 	return config_section_hash(SECTION_AUTH, c, hash);
+}
+
+uint64_t
+config_hash_recorder(const struct config *c)
+{
+	return config_hash_bytes(HASH_START, c->state_dir, strlen(c->state_dir));
 }
 
 uint64_t

@@ -61,6 +61,17 @@ struct config_restart {
 	uint32_t healthy_ms; /* ready for this long: delay starts over */
 };
 
+/* The record of every request and every attempt. */
+struct config_journal {
+	bool enabled;
+	uint64_t file_bytes;
+	uint32_t files; /* kept; 0: all */
+	uint32_t sync_ms; /* 0: never asked for */
+	uint64_t ring_bytes;
+	uint64_t spill_bytes;
+	bool refuse_when_full;
+};
+
 enum tri { TRI_NO, TRI_YES, TRI_UNKNOWN };
 
 struct config_backend {
@@ -229,6 +240,7 @@ struct config_fault_row {
 
 struct config {
 	char *run_dir;
+	char *state_dir;
 	struct config_listen *listen;
 	size_t listen_len;
 	uint32_t gateways; /* processes */
@@ -241,6 +253,7 @@ struct config {
 	uint32_t spin_us;      /* loop_set_spin of gateways and backends */
 	bool pin_cpus;	       /* keep the busy workers of one request path on one core */
 	struct config_restart restart;
+	struct config_journal journal;
 	struct config_limits limits;
 	struct config_auth auth;
 	struct config_backend *backends;
@@ -257,8 +270,10 @@ struct config {
 	size_t faults_len;
 };
 
-/* Where a process of this user keeps its runtime files unless the config says otherwise. */
+/* Where a process of this user keeps its runtime files, and what must outlive a boot, unless the
+ * config says otherwise. */
 void config_default_run_dir(struct buf *out);
+void config_default_state_dir(struct buf *out);
 
 struct config_fault {
 	unsigned line; /* 0: the file as a whole */
@@ -331,9 +346,11 @@ MUST enum err_code config_fault_check(const struct config *c, const struct fault
 /*
  * A hash of what a worker was built from (line numbers do not count), so that a reload restarts it
  * only when that changed: the listening sockets, the names of its key files and the folders of its
- * scorer files (its sandbox admits no others) for a gateway, its backend row for a backend worker.
+ * scorer files (its sandbox admits no others) and the journal's ring for a gateway, the journal's
+ * folder for the recorder, its backend row for a backend worker.
  */
 uint64_t config_hash_gateway(const struct config *c);
+uint64_t config_hash_recorder(const struct config *c);
 uint64_t config_hash_backend(const struct config_backend *b);
 uint64_t config_hash_encoder(const struct config_encoder *e);
 /* Encoders with the same one can use the same weights: folder, dtype and isa. */

@@ -44,6 +44,41 @@ config_default_run_dir(struct buf *out)
 		buf_addf(out, "/tmp/shunt-%lu", (unsigned long)geteuid());
 }
 
+void
+config_default_state_dir(struct buf *out)
+{
+	const char *xdg = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
+
+	buf_clear(out);
+	if (geteuid() == 0)
+		buf_add_str(out, "/var/lib/shunt");
+	else if (xdg != NULL && xdg[0] == '/')
+		buf_addf(out, "%s/shunt", xdg);
+	else if (home != NULL && home[0] == '/')
+		buf_addf(out, "%s/.local/state/shunt", home);
+	else
+		buf_addf(out, "/tmp/shunt-%lu-state", (unsigned long)geteuid());
+}
+
+/* A daemon with a runtime folder of its own has a state folder of its own. */
+static void
+imply_folders(struct config *c)
+{
+	AUTO(buf_fini) struct buf run_dir = BUF_INIT, state_dir = BUF_INIT;
+
+	if (c->state_dir == NULL) {
+		if (c->run_dir != NULL)
+			buf_addf(&state_dir, "%s/state", c->run_dir);
+		else
+			config_default_state_dir(&state_dir);
+		c->state_dir = config_copy(buf_str(&state_dir));
+	}
+	if (c->run_dir == NULL) {
+		config_default_run_dir(&run_dir);
+		c->run_dir = config_copy(buf_str(&run_dir));
+	}
+}
+
 /* A relative path starts at the config file's folder. */
 static void
 imply_path(char **path, const char *config_path)
@@ -124,8 +159,6 @@ imply_scorer(char **scorer, const char *config_path)
 void
 config_imply_values(struct config *c, const char *path)
 {
-	AUTO(buf_fini) struct buf run_dir = BUF_INIT;
-
 	imply_paths_in(SECTION_TOP, c, path);
 	for (size_t i = 0; i < c->backends_len; i++) {
 		imply_paths_in(SECTION_BACKEND, &c->backends[i], path);
@@ -140,10 +173,7 @@ config_imply_values(struct config *c, const char *path)
 		for (size_t j = 0; j < c->models[i].deployments_len; j++)
 			if (c->models[i].deployments[j].model == NULL && c->models[i].name != NULL)
 				c->models[i].deployments[j].model = config_copy(c->models[i].name);
-	if (c->run_dir == NULL) {
-		config_default_run_dir(&run_dir);
-		c->run_dir = config_copy(buf_str(&run_dir));
-	}
+	imply_folders(c);
 }
 
 /* Nobody else means this server: no backend with its name or address, and not shunt itself. */

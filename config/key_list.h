@@ -40,6 +40,9 @@ CONFIG_LIST(TOP, listen, LISTEN, listen, NONE, "127.0.0.1:8787", 16,
 CONFIG_KEY(TOP, run_dir, PATH, run_dir, NOT_SAID, 0, 0, "",
 	"runtime folder, 0700; default /run/shunt for root, else $XDG_RUNTIME_DIR/shunt or "
 	"/tmp/shunt-UID")
+CONFIG_KEY(TOP, state_dir, PATH, state_dir, NOT_SAID, 0, 0, "",
+	"where the journal is kept; default RUN_DIR/state where run_dir is given, else "
+	"/var/lib/shunt for root, $XDG_STATE_HOME/shunt or ~/.local/state/shunt")
 CONFIG_KEY(TOP, gateways, COUNT, gateways, "2", 1, 16, "",
 	"gateway processes on the listening sockets")
 CONFIG_KEY(TOP, discover_local, FLAG, discover_local, "no", 0, 0, "",
@@ -48,6 +51,7 @@ CONFIG_MAP(TOP, log, LOG, "what is logged, to standard error")
 CONFIG_MAP(TOP, limits, LIMITS, "what a client may ask for")
 CONFIG_MAP(TOP, auth, AUTH, "who may connect")
 CONFIG_MAP(TOP, restart, RESTART, "how a dead worker comes back")
+CONFIG_MAP(TOP, journal, JOURNAL, "the record of every request and every attempt")
 CONFIG_KEY(TOP, start_ms, TIME, start_ms, "10s", 100, 600000, "",
 	"a worker that is not ready by then is killed")
 CONFIG_KEY(TOP, heartbeat_ms, TIME, heartbeat_ms, "5s", 100, 600000, "",
@@ -113,6 +117,25 @@ CONFIG_KEY(RESTART, delay_max_ms, TIME, restart.delay_max_ms, "10s", 1, 3600000,
 	"longest delay")
 CONFIG_KEY(RESTART, healthy_ms, TIME, restart.healthy_ms, "5s", 1, 3600000, "",
 	"ready for this long: the delay starts over")
+
+CONFIG_SECTION(JOURNAL, struct config, "journal",
+	"One record for each request and for each attempt at a backend, no prompts and no answers, "
+	"in STATE_DIR/journal; read it with `shunt journal`.")
+CONFIG_KEY(JOURNAL, enabled, FLAG, journal.enabled, "yes", 0, 0, "", "keep one")
+CONFIG_KEY(JOURNAL, file_bytes, SIZE, journal.file_bytes, "64MiB", 4096, 1099511627776, "",
+	"a file that is as long is followed by the next")
+CONFIG_KEY(JOURNAL, files, COUNT, journal.files, "16", 0, 1000000, "files",
+	"so many are kept; 0: all")
+CONFIG_KEY(JOURNAL, sync_ms, TIME, journal.sync_ms, "1s", 0, 3600000, "",
+	"time until a record survives a power cut (it survives any process at once); 0: left to "
+	"the kernel")
+CONFIG_KEY(JOURNAL, ring_bytes, SIZE, journal.ring_bytes, "1MiB", 65536, 1073741824, "",
+	"memory of each gateway for records on their way")
+CONFIG_KEY(JOURNAL, spill_bytes, SIZE, journal.spill_bytes, "64MiB", 0, 1099511627776, "",
+	"records of each gateway that wait in RUN_DIR while the disk is full or slow")
+CONFIG_KEY(JOURNAL, refuse_when_full, FLAG, journal.refuse_when_full, "no", 0, 0, "",
+	"no room for records: refuse requests (503) instead of losing records, which is logged "
+	"and counted")
 
 CONFIG_ROW_SECTION(BACKEND, struct config_backend, "backends[]",
 	"One upstream. Its worker process is the only one that reads its API key.")

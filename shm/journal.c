@@ -71,8 +71,7 @@ journal_spill_path(char out[JOURNAL_PATH_MAX + 8], const struct journal *j)
 
 	if (len > suffix && strcmp(j->path + len - suffix, JOURNAL_RING_SUFFIX) == 0)
 		len -= suffix;
-	(void)snprintf(
-		out, JOURNAL_PATH_MAX + 8, "%.*s" JOURNAL_SPILL_SUFFIX, (int)len, j->path);
+	(void)snprintf(out, JOURNAL_PATH_MAX + 8, "%.*s" JOURNAL_SPILL_SUFFIX, (int)len, j->path);
 }
 
 /* Can these heads be true? */
@@ -127,39 +126,24 @@ journal_round(size_t ring_bytes)
 	return size;
 }
 
-/* Lock the file at path, which must still be the one that path names. */
 static MUST enum err_code
 journal_lock(struct journal *j, struct err *e)
 {
-	struct stat here, there;
-
-	for (int tries = 0; tries < 10; tries++) {
-		j->fd = open(j->path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-		if (j->fd < 0)
-			return err_set(e, ERR_SYS, "%s: %s", j->path, strerror(errno));
-		if (flock(j->fd, LOCK_EX | LOCK_NB) != 0)
-			return err_set(e, ERR_SYS, "%s: %s", j->path,
-				errno == EWOULDBLOCK ? "another process writes it"
-						     : strerror(errno));
-		if (fstat(j->fd, &here) == 0 && stat(j->path, &there) == 0 &&
-			here.st_ino == there.st_ino && here.st_dev == there.st_dev)
-			return ERR_OK;
-		(void)close(j->fd); /* the reader removed it in between */
-		j->fd = -1;
-	}
-	return err_set(e, ERR_SYS, "%s comes and goes", j->path);
+	if (flock(j->fd, LOCK_EX | LOCK_NB) == 0)
+		return ERR_OK;
+	return err_set(e, ERR_SYS, "%s: %s", j->path,
+		errno == EWOULDBLOCK ? "another process writes it" : strerror(errno));
 }
 
-/* Fill an empty file. The magic comes last: whoever dies before it leaves no ring. All blocks are
- * allocated now, for a full disk would be a SIGBUS later. */
+/* All blocks are allocated now: a full disk would be a SIGBUS later. */
 static MUST enum err_code
 journal_fill(struct journal *j, uint64_t size, uint64_t spill_bytes, struct err *e)
 {
-	struct journal_head head = {.version = JOURNAL_VERSION,
+	struct journal_head head = {.magic = JOURNAL_MAGIC,
+		.version = JOURNAL_VERSION,
 		.size = size,
 		.spill_size = spill_bytes};
 	char spill[JOURNAL_PATH_MAX + 8];
-	const uint64_t magic = JOURNAL_MAGIC;
 	int rc;
 
 	if (getrandom(&head.id, sizeof(head.id), 0) != (ssize_t)sizeof(head.id))
@@ -167,62 +151,79 @@ journal_fill(struct journal *j, uint64_t size, uint64_t spill_bytes, struct err 
 	journal_spill_path(spill, j);
 	if (unlink(spill) != 0 && errno != ENOENT) /* of another ring */
 		return err_set(e, ERR_SYS, "%s: %s", spill, strerror(errno));
-	rc = ftruncate(j->fd, 0) != 0
-		     ? errno
-		     : posix_fallocate(j->fd, 0, (off_t)(JOURNAL_PAGE + size));
+	rc = posix_fallocate(j->fd, 0, (off_t)(JOURNAL_PAGE + size));
 	if (rc != 0)
 		return err_set(e, ERR_SYS, "%s: %s", j->path, strerror(rc));
-	if (pwrite(j->fd, &head, sizeof(head), 0) != (ssize_t)sizeof(head) ||
-		pwrite(j->fd, &magic, sizeof(magic), 0) != (ssize_t)sizeof(magic))
+	if (pwrite(j->fd, &head, sizeof(head), 0) != (ssize_t)sizeof(head))
 		return err_set(e, ERR_SYS, "%s: %s", j->path, strerror(errno));
 	return ERR_OK;
 }
 
-/* The file as it is: mapped; begun anew where it was empty or unfinished; put aside where it is
- * something else. */
+/* A new ring, locked and whole before it gets its name: nobody ever sees half of one. */
 static MUST enum err_code
-journal_take_over(struct journal *j, uint64_t size, uint64_t spill_bytes, struct err *e)
+journal_make(struct journal *j, uint64_t size, uint64_t spill_bytes, struct err *e)
+{
+	char new_path[JOURNAL_PATH_MAX + 8];
+
+	(void)snprintf(new_path, sizeof(new_path), "%s.new", j->path);
+	if (unlink(new_path) != 0 && errno != ENOENT)
+		return err_set(e, ERR_SYS, "%s: %s", new_path, strerror(errno));
+	j->fd = open(new_path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (j->fd < 0)
+		return err_set(e, ERR_SYS, "%s: %s", new_path, strerror(errno));
+	if (journal_lock(j, e) != ERR_OK || journal_fill(j, size, spill_bytes, e) != ERR_OK ||
+		journal_map(j, e) != ERR_OK)
+		return e->code;
+	if (rename(new_path, j->path) != 0)
+		return err_set(e, ERR_SYS, "%s: %s", j->path, strerror(errno));
+	return ERR_OK;
+}
+
+/* The ring that is there, locked. ERR_NOT_FOUND: there is none (any more); what was no ring lies
+ * aside. */
+static MUST enum err_code
+journal_take_over(struct journal *j, struct err *e)
 {
 	char bad[JOURNAL_PATH_MAX + 8];
-	struct stat st;
-	uint64_t magic = 0;
+	struct stat here, there;
 
-	if (fstat(j->fd, &st) != 0)
-		return err_set(e, ERR_SYS, "%s: %s", j->path, strerror(errno));
-	if (st.st_size > 0 && pread(j->fd, &magic, sizeof(magic), 0) != (ssize_t)sizeof(magic))
-		magic = 0;
-	if (magic == 0) {
-		if (journal_fill(j, size, spill_bytes, e) != ERR_OK)
-			return e->code;
-		return journal_map(j, e);
-	}
-	if (journal_map(j, e) != ERR_INPUT)
+	j->fd = open(j->path, O_RDWR | O_CLOEXEC);
+	if (j->fd < 0)
+		return errno == ENOENT ? ERR_NOT_FOUND
+				       : err_set(e, ERR_SYS, "%s: %s", j->path, strerror(errno));
+	if (journal_lock(j, e) != ERR_OK)
+		return e->code;
+	/* its reader may have removed it since it was opened */
+	if (fstat(j->fd, &here) != 0 || stat(j->path, &there) != 0 || here.st_ino != there.st_ino ||
+		here.st_dev != there.st_dev)
+		return ERR_NOT_FOUND;
+	if (journal_map(j, e) == ERR_OK)
+		return ERR_OK;
+	if (e->code != ERR_INPUT)
 		return e->code;
 	(void)snprintf(bad, sizeof(bad), "%s.bad", j->path);
 	if (rename(j->path, bad) != 0)
 		return err_set(e, ERR_SYS, "%s: %s", j->path, strerror(errno));
-	return ERR_INPUT;
+	return ERR_NOT_FOUND;
 }
 
 MUST enum err_code
 journal_create(struct journal **out, const char *path, size_t ring_bytes, uint64_t spill_bytes,
 	struct err *e)
 {
-	AUTO(journal_close) struct journal *j = NULL;
-	enum err_code code = ERR_INPUT;
+	AUTO(journal_close) struct journal *j = journal_new(path);
+	enum err_code code;
 
-	/* the second time, what was no ring lies aside */
-	for (int tries = 0; tries < 2 && code == ERR_INPUT; tries++) {
+	*e = (struct err){0};
+	code = journal_take_over(j, e);
+	if (code == ERR_NOT_FOUND) {
 		journal_close(&j);
 		j = journal_new(path);
 		*e = (struct err){0};
-		code = journal_lock(j, e);
-		if (code == ERR_OK)
-			code = journal_take_over(j, journal_round(ring_bytes), spill_bytes, e);
+		code = journal_make(j, journal_round(ring_bytes), spill_bytes, e);
 	}
 	if (code != ERR_OK)
-		return code == ERR_INPUT ? err_set(e, ERR_SYS, "%s can't be begun anew", path)
-					 : code;
+		return code == ERR_INPUT ? err_set(e, ERR_SYS, "%s can't be made", path) : code;
 	j->head->spill_size = spill_bytes;
 	*out = j;
 	j = NULL;
@@ -286,7 +287,8 @@ journal_put_ring(struct journal *j, const void *record, size_t len)
 static bool
 journal_put_spill(struct journal *j, const void *record, size_t len)
 {
-	unsigned char whole[sizeof(struct journal_frame) + JOURNAL_RECORD_MAX + JOURNAL_ALIGN] = {0};
+	unsigned char whole[sizeof(struct journal_frame) + JOURNAL_RECORD_MAX + JOURNAL_ALIGN] = {
+		0};
 	const uint64_t span = journal_span(len);
 	const uint64_t at = atomic_load_explicit(&j->head->spill_head, memory_order_relaxed);
 	const struct journal_frame frame = {(uint32_t)len, journal_check(at, record, len)};

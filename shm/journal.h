@@ -76,6 +76,8 @@ void journal_rewind(struct journal *j);
 bool journal_sleep(struct journal *j);
 /* Nothing is in it and nobody writes it: remove its files. True where they are gone. */
 bool journal_remove(struct journal *j);
+/* journal_open found it damaged: where nobody writes it, rename it to path.bad. True: it was. */
+bool journal_put_aside(const char *path);
 
 uint64_t journal_id(const struct journal *j);
 uint64_t journal_lost(const struct journal *j); /* records lost in the ring's life */

@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <unistd.h>
@@ -78,8 +79,8 @@ ring_next(struct journal *j, uint64_t head, const void **record, size_t *len,
 	if (j->at == head)
 		return false;
 	rest = j->size - (j->at & (j->size - 1));
-	*record = frame_read(
-		j->data + (j->at & (j->size - 1)), rest < head - j->at ? rest : head - j->at, j->at, len);
+	*record = frame_read(j->data + (j->at & (j->size - 1)),
+		rest < head - j->at ? rest : head - j->at, j->at, len);
 	if (*record == NULL) {
 		(void)err_set(e, ERR_INPUT, "%s: %llu damaged bytes skipped", j->path,
 			(unsigned long long)(head - j->at));
@@ -141,13 +142,14 @@ journal_next(struct journal *j, const void **record, size_t *len, struct journal
 	struct err *e)
 {
 	/* in this order: what lies in the spill file came after all that the ring holds */
-	const uint64_t spill_head = atomic_load_explicit(&j->head->spill_head, memory_order_acquire);
+	const uint64_t spill_head =
+		atomic_load_explicit(&j->head->spill_head, memory_order_acquire);
 	const uint64_t head = atomic_load_explicit(&j->head->head, memory_order_acquire);
 
 	*e = (struct err){0};
 	if (head - j->at > j->size || head % JOURNAL_ALIGN != 0 || spill_head < j->spill_at) {
-		(void)err_set(e, ERR_INPUT, "%s: its heads make no sense; what it holds is given up",
-			j->path);
+		(void)err_set(e, ERR_INPUT,
+			"%s: its heads make no sense; what it holds is given up", j->path);
 		j->at = head;
 		j->spill_at = spill_head;
 		return false;
@@ -177,7 +179,8 @@ journal_sleep(struct journal *j)
 {
 	atomic_store(&j->head->asleep, 1);
 	atomic_thread_fence(memory_order_seq_cst);
-	if (atomic_load(&j->head->head) == j->at && atomic_load(&j->head->spill_head) == j->spill_at)
+	if (atomic_load(&j->head->head) == j->at &&
+		atomic_load(&j->head->spill_head) == j->spill_at)
 		return true;
 	atomic_store(&j->head->asleep, 0);
 	return false;
@@ -197,4 +200,21 @@ journal_remove(struct journal *j)
 	journal_spill_path(spill, j);
 	(void)unlink(spill);
 	return unlink(j->path) == 0;
+}
+
+bool
+journal_put_aside(const char *path)
+{
+	char bad[JOURNAL_PATH_MAX + 8];
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+	bool done = false;
+
+	if (fd < 0)
+		return false;
+	if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
+		(void)snprintf(bad, sizeof(bad), "%s.bad", path);
+		done = rename(path, bad) == 0;
+	}
+	(void)close(fd);
+	return done;
 }

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/base/buf.h"
 #include "supervisor/rundir.h"
 
 #define RUNDIR_PID_FILE "shuntd.pid"
@@ -154,6 +155,27 @@ rundir_open(struct rundir **out, const char *path, struct err *e)
 	return ERR_OK;
 }
 
+MUST enum err_code
+rundir_make_state(const char *path, struct err *e)
+{
+	AUTO(buf_fini) struct buf part = BUF_INIT;
+	enum err_code code;
+	bool made;
+	int fd = -1;
+
+	for (const char *p = strchr(path + 1, '/'); p != NULL; p = strchr(p + 1, '/')) {
+		buf_clear(&part);
+		buf_add(&part, path, (size_t)(p - path));
+		if (mkdir(buf_str(&part), 0755) != 0 && errno != EEXIST)
+			return err_set(e, ERR_SYS, "state_dir: cannot make folder %s: %s",
+				buf_str(&part), strerror(errno));
+	}
+	code = rundir_open_folder(&fd, &made, AT_FDCWD, path, path, e);
+	if (fd >= 0)
+		(void)close(fd);
+	return code == ERR_OK ? ERR_OK : err_wrap(e, "state_dir");
+}
+
 void
 rundir_close(struct rundir **r_p)
 {
@@ -167,6 +189,7 @@ rundir_close(struct rundir **r_p)
 			rundir_empty_bus(r);
 			(void)unlinkat(r->fd, "bus", AT_REMOVEDIR);
 		}
+		(void)unlinkat(r->fd, "journal", AT_REMOVEDIR); /* not where records wait */
 		(void)unlinkat(r->fd, RUNDIR_PID_FILE, 0);
 		if (r->made)
 			(void)rmdir(r->path);

@@ -125,6 +125,10 @@ table_want_role(struct table_wants *wants, const struct config *c, enum role rol
 			table_want_encoder(wants, role, &c->encoders[i]);
 		return;
 	}
+	if ((r->fds & ROLE_STATE) != 0) {
+		count = c->journal.enabled ? 1 : 0;
+		hash = config_hash_recorder(c);
+	}
 	for (uint32_t i = 0; i < count; i++) {
 		if ((r->fds & FD_LISTEN) != 0)
 			(void)snprintf(name, sizeof(name), "%s-%u", r->name, i);

@@ -24,5 +24,6 @@ enum {
 	ROLE_EACH_BACKEND = 2, /* one process for each backend of the config, named after it */
 	FD_WEIGHTS = 8, /* a socket to the supervisor for weights segments (shm/weights.h); as many
 			 * processes for each encoder of the config as it says, named NAME-INDEX */
+	ROLE_STATE = 16,       /* one while a journal is kept; writes in the state folder */
 	ROLE_PROFILES = 4,     /* the sole writer of the board's profile table */
 };

@@ -17,7 +17,7 @@ struct ledger {
 	struct ledger_options options;
 	int lock_fd, fd;
 	uint32_t number; /* of the file being written; 0: none yet */
-	uint64_t size;	 /* of that file */
+	uint64_t size; /* of that file */
 	uint64_t torn;
 	struct buf batch;
 	/* sources of the previous writer's last lines, sorted */
@@ -243,8 +243,8 @@ ledger_write(struct ledger *l, struct err *e)
 	size_t at = 0;
 
 	while (code == ERR_OK && at < l->batch.len) {
-		ssize_t n = pwrite(
-			l->fd, l->batch.data + at, l->batch.len - at, (off_t)(l->size + at));
+		ssize_t n =
+			pwrite(l->fd, l->batch.data + at, l->batch.len - at, (off_t)(l->size + at));
 
 		if (n < 0 && errno == EINTR)
 			continue;

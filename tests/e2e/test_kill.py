@@ -26,7 +26,7 @@ from harness.wait import until
 KILLS = int(os.environ.get("SHUNT_KILLS", "60"))
 DEADLINE_S = 6.0
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGSEGV, signal.SIGSTOP)
-ROLES = ("gateway", "backend", "backend", "profiler")
+ROLES = ("gateway", "backend", "backend", "profiler", "recorder")
 
 
 class Load:

@@ -96,7 +96,7 @@ def test_a_running_stream_survives_the_replacement_of_its_backend(daemon, upstre
         until("the new upstream is used", lambda: d.chat("m").status_code == 200 and b.chats())
         go.set()
         rest = b"".join(iter(raw.read_chunk, b""))
-    assert b"last" in rest and rest.endswith(b"data: [DONE]\n\n")
+    assert b"last" in rest and rest.endswith(b"data: [DONE]\n\n"), d.log()[-5000:]
 
 
 @pytest.mark.parametrize("text", ["backends: [", "gateways: lots\n", "no_such_key: 1\n", ""])

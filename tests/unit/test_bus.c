@@ -182,7 +182,7 @@ fork_backend_in(const struct sandbox_spec *spec)
 		return pid;
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (spec != NULL)
-		CHECK(sandbox_enter_early(spec, run_dir, NULL, NULL) == ERR_OK);
+		CHECK(sandbox_enter_early(spec, run_dir, NULL, NULL, NULL) == ERR_OK);
 	node_init(&n, SLOT_BACKEND, ROLE_BACKEND, handlers, ARRAY_LEN(handlers));
 	if (spec != NULL)
 		CHECK(sandbox_enter_late(spec, NULL) == ERR_OK);

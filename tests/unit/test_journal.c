@@ -45,8 +45,8 @@ writer(uint64_t spill_bytes)
 	struct journal *j = NULL;
 	struct err e;
 
-	cr_assert_eq(journal_create(&j, path, JOURNAL_RING_MIN, spill_bytes, &e), ERR_OK, "%s",
-		e.text);
+	cr_assert_eq(
+		journal_create(&j, path, JOURNAL_RING_MIN, spill_bytes, &e), ERR_OK, "%s", e.text);
 	return j;
 }
 
@@ -182,7 +182,12 @@ Test(journal, what_fits_nowhere_is_said_to_be_lost_and_counted)
 	}
 	cr_assert_not(journal_has_room(w));
 	cr_assert_eq(journal_lost(r), lost);
-	for (struct { const void *p; size_t len; struct journal_place at; struct err e; } x;
+	for (struct {
+		     const void *p;
+		     size_t len;
+		     struct journal_place at;
+		     struct err e;
+	     } x;
 		next < kept; next++) {
 		cr_assert(journal_next(r, &x.p, &x.len, &x.at, &x.e));
 		cr_assert_eq(check_record(x.p, x.len, 900), next);

@@ -52,7 +52,8 @@ add(struct ledger *l, unsigned n)
 	char source[LEDGER_SOURCE_MAX], record[200];
 
 	(void)snprintf(source, sizeof(source), "0:r:%u", n);
-	(void)snprintf(record, sizeof(record), "{\"n\":%u,\"text\":\"some more to fill the line\"}", n);
+	(void)snprintf(
+		record, sizeof(record), "{\"n\":%u,\"text\":\"some more to fill the line\"}", n);
 	ledger_add(l, source, record, strlen(record));
 }
 

@@ -58,7 +58,7 @@ enter(unsigned allow)
 	const char *const read_only[] = {"/etc", "/usr/lib", "/lib", "/no/such/folder", NULL};
 	struct err e;
 
-	if (sandbox_enter_early(&spec, run_dir, read_only, &e) != ERR_OK ||
+	if (sandbox_enter_early(&spec, run_dir, NULL, read_only, &e) != ERR_OK ||
 		sandbox_enter_late(&spec, &e) != ERR_OK) {
 		(void)fprintf(stderr, "%s\n", e.text);
 		_exit(99);
@@ -448,7 +448,7 @@ Test(sandbox, the_filter_holds_for_threads_started_before_it)
 		const struct sandbox_spec spec = {.allow = 0};
 		struct err e;
 
-		if (sandbox_enter_early(&spec, run_dir, NULL, &e) != ERR_OK)
+		if (sandbox_enter_early(&spec, run_dir, NULL, NULL, &e) != ERR_OK)
 			_exit(94);
 		_exit(thread_before_filter());
 	}

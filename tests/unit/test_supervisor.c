@@ -55,7 +55,8 @@ write_config(const char *listen, const char *more)
 {
 	write_file("shunt.yaml",
 		"listen: [%s]\nrun_dir: %s/run\nstart_ms: 400\nheartbeat_ms: 400\ndrain_ms: 500\n"
-		"restart: {delay_ms: 10, delay_max_ms: 160, healthy_ms: 300}\n%s",
+		"restart: {delay_ms: 10, delay_max_ms: 160, healthy_ms: 300}\n"
+		"journal: {enabled: no}\n%s",
 		listen, folder, more);
 }
 
@@ -66,7 +67,11 @@ write_config(const char *listen, const char *more)
 static void
 set_up(void)
 {
-	static const char *const roles[] = {"gateway", "profiler", "backend", "classifier"};
+	static const char *const roles[] = {
+#define WORKER(symbol, name, calls, fds, stop_order) #name,
+#include "workers/worker_list.h"
+#undef WORKER
+	};
 	AUTO(buf_fini) struct buf target = BUF_INIT;
 	char self[300];
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
@@ -469,7 +474,8 @@ Test(supervisor, more_replacements_than_free_slots_come_one_after_the_other)
 		for (unsigned i = 0; i < 64; i++)
 			buf_addf(&more, "  - {name: b%u, kind: sim, sim: {seed: %u}}\n", i, seed);
 		write_file("shunt.yaml",
-			"listen: [" ANY_PORT "]\nrun_dir: %s/run\nstart_ms: 20s\n%s", folder,
+			"listen: [" ANY_PORT "]\nrun_dir: %s/run\nstart_ms: 20s\n"
+			"journal: {enabled: no}\n%s", folder,
 			buf_str(&more));
 		if (seed == 1)
 			start_daemon(-1);

@@ -47,9 +47,11 @@ enum { SANDBOX_ASAN = 0 };
 
 #define FS_READ_FILE LANDLOCK_ACCESS_FS_READ_FILE
 #define FS_READ (FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
-#define FS_RUN_DIR                                                                                 \
-	(FS_READ | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_MAKE_SOCK |                  \
-		LANDLOCK_ACCESS_FS_MAKE_DIR | LANDLOCK_ACCESS_FS_REMOVE_FILE)
+#define FS_WRITE                                                                                   \
+	(FS_READ | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_TRUNCATE |                   \
+		LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_DIR |                        \
+		LANDLOCK_ACCESS_FS_REMOVE_FILE)
+#define FS_RUN_DIR (FS_WRITE | LANDLOCK_ACCESS_FS_MAKE_SOCK)
 
 /* ---- early ---- */
 
@@ -101,9 +103,13 @@ landlock_allow(int ruleset, const char *path, uint64_t access, struct err *e)
 }
 
 static MUST enum err_code
-landlock_fill(int ruleset, const char *run_dir, const char *const *read_only, struct err *e)
+landlock_fill(int ruleset, uint64_t handled, const char *run_dir, const char *read_write,
+	const char *const *read_only, struct err *e)
 {
-	if (landlock_allow(ruleset, run_dir, FS_RUN_DIR, e) != ERR_OK)
+	if (landlock_allow(ruleset, run_dir, FS_RUN_DIR & handled, e) != ERR_OK)
+		return e->code;
+	if (read_write != NULL &&
+		landlock_allow(ruleset, read_write, FS_WRITE & handled, e) != ERR_OK)
 		return e->code;
 	for (; read_only != NULL && *read_only != NULL; read_only++)
 		if (landlock_allow(ruleset, *read_only, FS_READ, e) != ERR_OK)
@@ -132,7 +138,8 @@ landlock_handled(long abi)
 }
 
 static MUST enum err_code
-sandbox_landlock(const char *run_dir, const char *const *read_only, struct err *e)
+sandbox_landlock(
+	const char *run_dir, const char *read_write, const char *const *read_only, struct err *e)
 {
 	struct landlock_ruleset_attr attr = {0};
 	enum err_code code;
@@ -147,20 +154,21 @@ sandbox_landlock(const char *run_dir, const char *const *read_only, struct err *
 	ruleset = syscall(SYS_landlock_create_ruleset, &attr, sizeof(attr), 0);
 	if (ruleset < 0)
 		return err_set(e, ERR_SYS, "sandbox: Landlock ruleset: %s", strerror(errno));
-	code = landlock_fill((int)ruleset, run_dir, read_only, e);
+	code = landlock_fill(
+		(int)ruleset, attr.handled_access_fs, run_dir, read_write, read_only, e);
 	(void)close((int)ruleset);
 	return code;
 }
 
 MUST enum err_code
-sandbox_enter_early(const struct sandbox_spec *spec, const char *run_dir,
+sandbox_enter_early(const struct sandbox_spec *spec, const char *run_dir, const char *read_write,
 	const char *const *read_only, struct err *e)
 {
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
 		return err_set(e, ERR_SYS, "sandbox: no_new_privs: %s", strerror(errno));
 	if (sandbox_rlimits(spec, e) != ERR_OK)
 		return err_wrap(e, "sandbox");
-	return sandbox_landlock(run_dir, read_only, e);
+	return sandbox_landlock(run_dir, read_write, read_only, e);
 }
 
 /* ---- late ---- */
@@ -173,7 +181,7 @@ static const struct {
 	unsigned group;
 	const char *names[32];
 } sandbox_calls[] = {
-	{0, {"read", "write", "readv", "writev", "pread64", "close", "lseek", "dup",
+	{0, {"read", "write", "readv", "writev", "pread64", "pwrite64", "close", "lseek", "dup",
 		"fstat", "newfstatat", "pipe2", "eventfd2", "poll", "ppoll", "select", "pselect6",
 		"epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait", "epoll_pwait2",
 		"timerfd_create", "timerfd_settime"}},
@@ -191,7 +199,10 @@ static const struct {
 	{SANDBOX_ACCEPT | SANDBOX_CONNECT, {"accept", "shutdown", "sendmmsg", "recvmmsg"}},
 	{SANDBOX_ACCEPT | SANDBOX_CONNECT | SANDBOX_MODEL, {"sendmsg", "recvmsg"}},
 	{SANDBOX_MODEL, {"memfd_create", "ftruncate"}},
-	{SANDBOX_FILES | SANDBOX_MODEL,
+	{SANDBOX_STATE,
+		{"open", "openat", "mkdir", "mkdirat", "rename", "renameat", "renameat2", "ftruncate",
+			"fallocate", "fdatasync", "fsync", "flock"}},
+	{SANDBOX_FILES | SANDBOX_MODEL | SANDBOX_STATE,
 		{"stat", "lstat", "statx", "statfs", "fstatfs", "access", "faccessat", "faccessat2",
 			"readlink", "readlinkat", "getdents64", "getcwd", "fadvise64"}},
 };

@@ -21,6 +21,7 @@ enum {
 	SANDBOX_FILES = 1 << 2,	  /* open files for reading after start (CA bundles, resolv.conf) */
 	SANDBOX_MODEL = 1 << 3,	  /* read files of its model's folder, make sealed memory, hand over
 				   * descriptors; no code is loaded */
+	SANDBOX_STATE = 1 << 4,	  /* make, write, rename and remove files after start */
 };
 
 struct sandbox_spec {
@@ -29,8 +30,8 @@ struct sandbox_spec {
 	uint32_t files_max;	   /* RLIMIT_NOFILE */
 };
 
-/* run_dir stays readable and writable; the paths of read_only (NULL-terminated, may be NULL)
- * readable. */
+/* run_dir and the folder read_write (may be NULL) stay readable and writable; the paths of read_only
+ * (NULL-terminated, may be NULL) readable. */
 MUST enum err_code sandbox_enter_early(const struct sandbox_spec *spec, const char *run_dir,
-	const char *const *read_only, struct err *e);
+	const char *read_write, const char *const *read_only, struct err *e);
 MUST enum err_code sandbox_enter_late(const struct sandbox_spec *spec, struct err *e);

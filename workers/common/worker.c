@@ -350,7 +350,8 @@ life_sandbox_early(struct life *l, struct err *e)
 		n += encoders_paths(&model, paths + n, READABLE_MAX - n - 1,
 			config_encoder_of(l->config, l->w.name));
 	CHECK(n < READABLE_MAX);
-	return sandbox_enter_early(spec, board_head(l->w.board)->run_dir, paths, e);
+	return sandbox_enter_early(spec, board_head(l->w.board)->run_dir,
+		(spec->allow & SANDBOX_STATE) != 0 ? l->config->state_dir : NULL, paths, e);
 }
 
 /* Keep the whole request path on the first allowed core: a wake-up there is 10 times cheaper than

@@ -297,6 +297,7 @@ attempt_forgive(struct request *r)
 void
 attempt_failed(struct request *r, const struct err *e, uint16_t http, struct bytes *body)
 {
+	record_attempt(r, e->code, http, NULL);
 	r->attempt_id = 0;
 	loop_timer_clear(r->g->w->loop, &r->hop_timer);
 	log_debug("attempt_failed", "id=%s backend=%s code=%s http=%u text=\"%s\"", r->id,
@@ -439,6 +440,7 @@ attempt_on_end(struct worker *w, const struct msg *m, struct bytes *payload)
 	}
 	fault_note(r, m->chat_end.fault);
 	attempt_count_usage(r, &m->chat_end);
+	record_attempt(r, ERR_OK, 200, &m->chat_end);
 	r->attempt_id = 0;
 	if (r->stream) {
 		attempt_end_stream(r);

@@ -4,8 +4,8 @@
  *
  * Runs as:        one process per `gateways` of the config, all on the same listening sockets
  * Handles/Sends:  ChatDelta, ChatEnd, ChatFail, Classified, ClassifyFail / ChatStart,
- *                 ChatCredit, ChatCancel, Suspect, Classify
- * Writes:         its own worker row (counters, heartbeat)
+ *                 ChatCredit, ChatCancel, Suspect, Classify, JournalWake
+ * Writes:         its own worker row (counters, heartbeat), its ring of journal records
  * If it dies:     its connections are reset; the sockets stay open in the supervisor, the other
  *                 gateways accept at once, and backends cancel what it had asked for
  */
@@ -32,6 +32,8 @@ gateway_start(struct worker *w, struct err *e)
 	if (gateway_new(&g, w, e) != ERR_OK)
 		return e->code;
 	w->state = g;
+	if (record_start(g, e) != ERR_OK)
+		return e->code;
 	loop_set_spin(w->loop, (uint64_t)w->config->spin_us * NS_PER_US);
 	return http_server_listen(&g->http, w->listen_fds, w->listen_count, e);
 }

@@ -444,6 +444,24 @@ const char *metrics_role_name(uint32_t role); /* "?" where out of range */
 void status_put(struct buf *out, const struct board *board, const struct config *config,
 	const struct catalog *catalog);
 
+/* ---- record.c: the record of every request and every attempt ----------------------------- */
+
+struct journal;
+
+/* Open this gateway's ring, where the config wants a journal. */
+MUST enum err_code record_start(struct gateway *g, struct err *e);
+void record_stop(struct gateway *g);
+/* May a request begin? ERR_UNAVAILABLE: its record would be lost, and the config forbids that. */
+MUST enum err_code record_admits(const struct gateway *g, struct err *e);
+/* The attempt under way is over. code ERR_OK: with an answer, whose end is given. */
+void record_attempt(const struct request *r, enum err_code code, uint16_t http,
+	const struct msg_chat_end *end);
+/* The request is over, with this status; before the last of its answer is written. */
+void record_request(const struct request *r, unsigned status);
+/* A request that was refused before it was one: a bad body, too many. */
+void record_refused(struct gateway *g, const struct http_conn *c, enum route_endpoint endpoint,
+	const struct err *e);
+
 /* ---- request.c, attempt.c: one routed request -------------------------------------------- */
 
 enum { REQUESTS_MAX = 65536, REQUEST_ID_MAX = 64, REQUEST_WINDOW_BYTES = 256 * 1024 };
@@ -462,6 +480,7 @@ struct request {
 	uint32_t model_at, model_len;
 	enum route_endpoint endpoint;
 	bool stream;
+	bool asked_stream; /* stays so where an error is the answer */
 
 	struct catalog *catalog;
 	char route[NAME_MAX_LEN];
@@ -488,6 +507,7 @@ struct request {
 	uint64_t received, credited; /* stream bytes: from the backend; credit given beyond the first */
 	struct loop_timer hop_timer, total_timer, park_timer;
 
+	enum err_code code; /* how it ended */
 	struct err err; /* the most telling failure so far */
 	uint16_t err_http;
 	struct bytes *err_body;
@@ -596,6 +616,9 @@ struct gateway {
 	uint32_t *free_indexes;
 	uint32_t free_len;
 	struct request *running;
+	struct journal *journal; /* NULL: none is kept */
+	struct buf record; /* scratch of record.c */
+	uint64_t lost_told_ns; /* when a lost record was last logged */
 	bool draining;
 };
 

@@ -22,6 +22,8 @@ request_on_deadline(void *arg)
 	struct request *r = arg;
 	struct err e;
 
+	if (r->attempt_id != 0)
+		record_attempt(r, ERR_DEADLINE, 0, NULL);
 	attempt_cancel(r, "deadline");
 	if (r->err.code != ERR_OK)
 		(void)err_set(&e, ERR_DEADLINE,
@@ -185,6 +187,7 @@ void
 request_finish(struct request *r, unsigned status)
 {
 	request_log(r, status);
+	record_request(r, status);
 	r->conn->owner = NULL;
 	request_release(r);
 }
@@ -274,6 +277,7 @@ request_fail(struct request *r, const struct err *e)
 	AUTO(buf_fini) struct buf headers = BUF_INIT;
 	unsigned status;
 
+	r->code = e->code;
 	if (r->conn->committed) {
 		gateway_count(r->g, COUNTER_REQ_STREAM_BROKEN, 1);
 		log_warn("stream_broken", "id=%s code=%s text=\"%s\"", r->id, err_name(e->code),
@@ -294,6 +298,9 @@ void
 request_cancel(struct request *r, const char *reason)
 {
 	gateway_count(r->g, COUNTER_REQ_CANCELLED, 1);
+	r->code = ERR_CANCELLED;
+	if (r->attempt_id != 0)
+		record_attempt(r, ERR_CANCELLED, 0, NULL);
 	attempt_cancel(r, reason);
 	request_finish(r, err_http_status(ERR_CANCELLED));
 }
@@ -393,7 +400,7 @@ request_start(struct request *r, struct chat_body *body)
 	r->model_at = body->model_at;
 	r->model_len = body->model_len;
 	r->endpoint = body->route.endpoint;
-	r->stream = body->route.stream && !r->question;
+	r->stream = r->asked_stream = body->route.stream && !r->question;
 	judge_call_init(&call, r->g, body);
 	request_decide(r, body, &call, &who);
 }
@@ -410,13 +417,17 @@ request_begin(struct gateway *g, struct http_conn *c, enum route_endpoint endpoi
 	if (chat_body_read(&body, endpoint, question ? CHAT_BODY_QUESTION : CHAT_BODY_REQUEST,
 		    c->body == NULL ? "" : c->body->data, c->body == NULL ? 0 : c->body->len,
 		    &e) != ERR_OK) {
+		if (!question)
+			record_refused(g, c, endpoint, &e);
 		http_reply_error(c, &e, body.param, NULL);
 		return;
 	}
-	r = request_take(g);
+	r = record_admits(g, &e) == ERR_OK ? request_take(g) : NULL;
 	if (r == NULL) {
-		(void)err_set(&e, ERR_UNAVAILABLE, "too many requests in flight");
+		if (e.code == ERR_OK)
+			(void)err_set(&e, ERR_UNAVAILABLE, "too many requests in flight");
 		e.retry_after_ms = 1000;
+		record_refused(g, c, endpoint, &e);
 		http_reply_error(c, &e, NULL, NULL);
 		return;
 	}

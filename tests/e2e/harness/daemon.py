@@ -46,8 +46,10 @@ class Daemon:
         self.config_path = self.home / "shunt.yaml"
         self.log_path = self.home / "log"
         self.allowed = []
+        self.keeps_records = False  # rings may wait for the next start
         self.stopped = False
-        self.config = {"run_dir": str(self.run_dir), "gateways": 1, **config}
+        self.config = {"run_dir": str(self.run_dir), "state_dir": str(self.home / "state"),
+                       "gateways": 1, **config}
         if listen:
             self.config.setdefault("listen", [f"127.0.0.1:{self.port}"])
         self.write_config(self.config)
@@ -235,5 +237,7 @@ class Daemon:
     def leftovers(self):
         """Files of the run that outlive it."""
         files = [str(p.relative_to(self.run_dir)) for p in self.run_dir.rglob("*")]
+        if self.keeps_records:
+            files = [f for f in files if not f.startswith("journal")]
         shm = [n for n in os.listdir("/dev/shm") if n.startswith("shunt")]
         return files + shm
