@@ -7,13 +7,18 @@ golden files); without it, it says so and ends well. Texts come from a seeded ge
 mixed, emoji, controls, unassigned characters, long runs, added tokens cut up. Prints the first
 differences of each tokenizer and exits 1 where there is any.
 
-	compare_tokenizers.py [--shunt build/shunt] [--texts N] [--seed N] [--long] [FOLDER]...
+	compare_tokenizers.py [--shunt build/shunt] [--texts N] [--seed N] [--long] [--made] [FOLDER]...
+
+--made compares small tokenizers that are trained here, one for each component that the files in
+shared/data do not use. What PCRE2's \\p{L} and \\d know of characters newer than Unicode 14 is not
+what the reference's pattern library knows: a split by pattern can differ on those.
 """
 import argparse
 import json
 import random
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 try:
@@ -145,12 +150,91 @@ def compare(shunt, folder, made):
     return bad == 0
 
 
+GPT4 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+        r"|\s*[\r\n]+|\s+(?!\S)|\s+")
+
+
+def made_parts():
+    """name -> (model, normalizer, pre-tokenizer, post-processor)"""
+    from tokenizers import Regex, models, normalizers, pre_tokenizers, processors
+    bpe = {"unk_token": "<unk>"}
+    byte = pre_tokenizers.ByteLevel
+    parts = {
+        "bpe-metaspace-first": (models.BPE(**bpe, fuse_unk=True), None,
+                                pre_tokenizers.Metaspace(prepend_scheme="first"), None),
+        "bpe-metaspace-never": (models.BPE(**bpe), normalizers.NFKC(),
+                                pre_tokenizers.Metaspace(prepend_scheme="never", split=False), None),
+        "bpe-fallback": (models.BPE(**bpe, byte_fallback=True, fuse_unk=True),
+                         normalizers.Sequence([normalizers.Prepend("\u2581"),
+                                               normalizers.Replace(" ", "\u2581")]), None, None),
+        "bpe-gpt4": (models.BPE(), normalizers.NFC(), pre_tokenizers.Sequence([
+            pre_tokenizers.Split(Regex(GPT4), "isolated"),
+            byte(add_prefix_space=False, use_regex=False)]), processors.ByteLevel()),
+        "bpe-ignore-merges": (models.BPE(ignore_merges=True), None, byte(add_prefix_space=True),
+                              processors.RobertaProcessing(("</s>", 1), ("<s>", 0))),
+        "bpe-affixes": (models.BPE(**bpe, continuing_subword_prefix="##", end_of_word_suffix="</w>"),
+                        normalizers.Lowercase(), pre_tokenizers.Whitespace(), None),
+        "wordlevel": (models.WordLevel(unk_token="<unk>"), normalizers.Sequence([
+            normalizers.NFD(), normalizers.StripAccents(), normalizers.Strip()]),
+            pre_tokenizers.Sequence([pre_tokenizers.Whitespace(), pre_tokenizers.Digits(True)]),
+            processors.BertProcessing(("</s>", 1), ("<s>", 0))),
+        "wordlevel-nmt": (models.WordLevel(unk_token="<unk>"), normalizers.Sequence([
+            normalizers.Nmt(), normalizers.NFKD()]), pre_tokenizers.Sequence([
+                pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Digits(False),
+                pre_tokenizers.Punctuation("merged_with_previous")]), None),
+        "bert-cased": (models.WordPiece(unk_token="<unk>"), normalizers.BertNormalizer(
+            lowercase=False, strip_accents=True), pre_tokenizers.BertPreTokenizer(), None),
+        "bert-accents": (models.WordPiece(unk_token="<unk>"), normalizers.BertNormalizer(
+            lowercase=True, strip_accents=False, handle_chinese_chars=False, clean_text=False),
+            pre_tokenizers.BertPreTokenizer(), None),
+        "unigram-replace": (models.Unigram(), normalizers.Sequence([
+            normalizers.Replace(Regex(" {2,}"), " "), normalizers.Strip(left=False, right=True)]),
+            pre_tokenizers.Metaspace(), None),
+    }
+    for behavior in ("removed", "isolated", "merged_with_previous", "merged_with_next", "contiguous"):
+        for invert in (False, True):
+            parts[f"split-{behavior}-{invert}"] = (
+                models.BPE(**bpe), None,
+                pre_tokenizers.Split(Regex(r"[aeiou\s]|[0-9]+"), behavior, invert), None)
+    return parts
+
+
+def make(folder, rng):
+    """Train each of made_parts on generated texts; the folders."""
+    from tokenizers import AddedToken, Tokenizer, trainers
+    trainer = {"BPE": trainers.BpeTrainer, "WordLevel": trainers.WordLevelTrainer,
+               "WordPiece": trainers.WordPieceTrainer, "Unigram": trainers.UnigramTrainer}
+    texts = [one_text(rng)[:400] for _ in range(1500)]
+    for name, (model, normalizer, splitter, post) in made_parts().items():
+        t = Tokenizer(model)
+        for key, part in (("normalizer", normalizer), ("pre_tokenizer", splitter),
+                          ("post_processor", post)):
+            if part is not None:
+                setattr(t, key, part)
+        kind = type(model).__name__
+        more = {"unk_token": "<unk>"} if kind == "Unigram" else {}
+        if kind == "BPE":
+            more["continuing_subword_prefix"] = model.continuing_subword_prefix or ""
+            more["end_of_word_suffix"] = model.end_of_word_suffix or ""
+        specials = ["<s>", "</s>", "<unk>"] + [f"<0x{i:02X}>" for i in range(256)]
+        few = [x for x in texts if max(x, default="a") < "\u0250"]  # as few characters as Unigram needs
+        t.train_from_iterator(few if kind == "Unigram" else texts, trainer[kind](
+            vocab_size=4000, special_tokens=specials if "fallback" in name else specials[:3],
+            show_progress=False, **more))
+        t.add_tokens([AddedToken("Don't", single_word=True), AddedToken(" x", rstrip=True),
+                      AddedToken("<extra_id_0>", lstrip=True, normalized=False)])
+        (folder / name).mkdir()
+        t.save(str(folder / name / "tokenizer.json"))
+    return sorted(p for p in folder.iterdir())
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shunt", default=str(ROOT / "build" / "shunt"))
     parser.add_argument("--texts", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--long", action="store_true", help="texts of 1 MB too")
+    parser.add_argument("--made", action="store_true", help="small trained tokenizers too")
     parser.add_argument("folders", nargs="*", type=Path)
     args = parser.parse_args()
     folders = args.folders or sorted(p.parent for p in DATA.glob("**/tokenizer.json"))
@@ -158,7 +242,10 @@ def main():
         print("compare_tokenizers.py: skipped: no tokenizer folder given and none in shared/data")
         return 0
     made = rows(args)
-    return 0 if all([compare(args.shunt, f, made) for f in folders]) else 1
+    with tempfile.TemporaryDirectory() as place:
+        if args.made:
+            folders = [*folders, *make(Path(place), random.Random(args.seed))]
+        return 0 if all([compare(args.shunt, f, made) for f in folders]) else 1
 
 
 if __name__ == "__main__":
