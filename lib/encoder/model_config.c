@@ -145,7 +145,7 @@ read_eps(struct model_config *c, const struct reader *r)
 	double eps = 1e-12;
 
 	if (!c->family->hidden_eps_fixed && v.type != JSON_NONE &&
-		(!json_double(&eps, v) || !(eps > 0 && eps < 1)))
+		(!json_double(&eps, v) || !((float)eps > 0 && eps < 1)))
 		return err_set(r->e, ERR_CONFIG, "%s: layer_norm_eps must lie between 0 and 1",
 			r->what);
 	c->norm_eps = (float)eps;

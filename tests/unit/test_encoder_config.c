@@ -49,6 +49,7 @@ Test(encoder_config, says_what_it_does_not_support)
 			"position_embedding_type \"relative_key\" is not supported"},
 		{"{" BERT SIZES ",\"is_decoder\":true}", "decoders are not supported"},
 		{"{" BERT SIZES ",\"layer_norm_eps\":0}", "layer_norm_eps must lie between"},
+		{"{" BERT SIZES ",\"layer_norm_eps\":1e-75}", "layer_norm_eps must lie between"},
 		{"{" BERT SIZES ",\"layer_norm_eps\":\"x\"}", "layer_norm_eps must lie between"},
 		{"{" BERT "\"hidden_size\":8}", "num_hidden_layers is missing"},
 		{"{" BERT "\"hidden_size\":-8}", "hidden_size must be a number from 1 to 16384"},
