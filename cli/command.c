@@ -54,6 +54,11 @@ static const struct command commands[] = {
 		"ID ends all. Needs the daemon's Unix socket, or an admin key in $SHUNT_KEY.\n"},
 	{"tokenize", "", "Tlh", 0, 0, cli_tokenize, "token ids of lines of text",
 		"Reads standard input, prints {\"ids\":[...]} for each line. Needs no daemon.\n"},
+	{"encode", "", "MLDlh", 0, 0, cli_encode, "embeddings or class scores of lines of text",
+		"Reads standard input. For each line an embedding, {\"embedding\":[...]}, or what a\n"
+		"classifier says: {\"logits\":[...],\"label\":...,\"win_rate\":...}; win_rate is the\n"
+		"probability of label 0. With --pool a classifier gives its embedding too. Longer\n"
+		"texts than the model takes are cut. Needs no daemon.\n"},
 	{"version", "", "jh", 0, 0, command_version, "version of this program", ""},
 	{"help", "[COMMAND]", "jh", 0, 1, command_help, "this text, or a command's", ""},
 };
@@ -95,6 +100,12 @@ static const struct option_row {
 	{{"resamples", required_argument, NULL, 'b'}, "N", "of the intervals; 1000"},
 	{{"tokenizer", required_argument, NULL, 'T'}, "DIR",
 		"folder with a tokenizer.json, or the file"},
+	{{"model", required_argument, NULL, 'M'}, "DIR",
+		"folder with config.json, model.safetensors and tokenizer.json"},
+	{{"pool", required_argument, NULL, 'L'}, "KIND",
+		"mean or cls; as the model's files say"},
+	{{"dtype", required_argument, NULL, 'D'}, "TYPE",
+		"of the weights while computing: f32, bf16 or i8; f32"},
 	{{"jsonl", no_argument, NULL, 'l'}, "",
 		"lines are objects {\"text\", \"pair\"?, \"max_length\"?}"},
 	{{"json", no_argument, NULL, 'j'}, "", "one JSON value instead of tables"},
@@ -102,7 +113,7 @@ static const struct option_row {
 };
 
 /* Long names only: they have no letter of their own on the command line. */
-static const char long_only[] = "EdtsOwSmnqkxPpoegbTl";
+static const char long_only[] = "EdtsOwSmnqkxPpoegbTlMLD";
 
 static const char footer[] =
 	"\nThe daemon is looked for at --url, $SHUNT_URL, the socket $SHUNT_SOCKET, the socket of "

@@ -56,6 +56,7 @@ enum cli_exit cli_fault(const struct cli *cli);
 struct json;
 void fault_print_table(struct json faults, FILE *to);
 enum cli_exit cli_tokenize(const struct cli *cli);
+enum cli_exit cli_encode(const struct cli *cli);
 enum cli_exit cli_eval(const struct cli *cli);
 enum cli_exit cli_train(const struct cli *cli);
 enum cli_exit cli_calibrate(const struct cli *cli);

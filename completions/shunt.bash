@@ -12,12 +12,20 @@ _shunt_lab() {
 
 _shunt() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}
-	local commands='status route models check eval train calibrate tokenize version help'
+	local commands='status route models check eval train calibrate tokenize encode version help'
 	local scorers='linear heuristic random weak strong chars id oracle'
 	COMPREPLY=()
 
 	case $prev in
-	--tokenizer)
+	--pool)
+		mapfile -t COMPREPLY < <(compgen -W 'mean cls' -- "$cur")
+		return
+		;;
+	--dtype)
+		mapfile -t COMPREPLY < <(compgen -W 'f32 bf16 i8' -- "$cur")
+		return
+		;;
+	--tokenizer | --model)
 		mapfile -t COMPREPLY < <(compgen -d -- "$cur")
 		return
 		;;
@@ -69,6 +77,9 @@ _shunt() {
 		;;
 	tokenize)
 		mapfile -t COMPREPLY < <(compgen -W '--tokenizer --jsonl --help' -- "$cur")
+		;;
+	encode)
+		mapfile -t COMPREPLY < <(compgen -W '--model --pool --dtype --jsonl --help' -- "$cur")
 		;;
 	version)
 		mapfile -t COMPREPLY < <(compgen -W '--json --help' -- "$cur")
