@@ -74,17 +74,26 @@ scorer_index(int *out, const struct cli *cli, const struct scorer *s, const char
 	return CLI_USAGE;
 }
 
+/* The name given, else that of the data's own pair. */
+static const char *
+model_asked(const struct calibration *c, const char *given, int model)
+{
+	return given == NULL && model >= 0 ? c->d.models[model] : given;
+}
+
 static enum cli_exit
 calibration_wants(struct calibration *c, const struct cli *cli)
 {
 	const struct scorer *s = c->scorer.open;
 	size_t bytes = (scorer_scratch_bytes(s) + 64) / 64 * 64;
 	int weak, strong;
-	enum cli_exit code = scorer_index(&weak, cli, s, "weak", cli->values['w']);
+	enum cli_exit code =
+		scorer_index(&weak, cli, s, "weak", model_asked(c, cli->values['w'], c->weak));
 	void *scratch;
 
 	if (code == CLI_OK)
-		code = scorer_index(&strong, cli, s, "strong", cli->values['S']);
+		code = scorer_index(
+			&strong, cli, s, "strong", model_asked(c, cli->values['S'], c->strong));
 	if (code != CLI_OK)
 		return code;
 	if (scorer_models(s) == 0)
@@ -122,10 +131,12 @@ calibration_rows(struct calibration *c, const struct cli *cli)
 	} else {
 		c->choice.rows = calloc(c->d.len + 1, sizeof(*c->choice.rows));
 		CHECK(c->choice.rows != NULL);
-		while (c->choice.rows_len < c->d.len) {
-			c->choice.rows[c->choice.rows_len] = (uint32_t)c->choice.rows_len;
-			c->choice.rows_len++;
+		for (size_t i = 0; i < c->d.len; i++) {
+			if (lab_wanted(cli, &c->d, i))
+				c->choice.rows[c->choice.rows_len++] = (uint32_t)i;
 		}
+		if (c->choice.rows_len == 0)
+			return lab_fail(cli, "no row's dataset begins with what --only says");
 	}
 	c->len = c->choice.rows_len;
 	c->pairs = calloc(c->len + 1, sizeof(*c->pairs));
@@ -331,7 +342,8 @@ print_measured(const char *what, const struct measured *m, FILE *to)
 	if (!isnan(m->quality))
 		(void)fprintf(to, ", quality %.4f", m->quality);
 	if (!isnan(m->cost))
-		(void)fprintf(to, ", %.1f %% cheaper than strong alone", saving(m) * 100);
+		(void)fprintf(to, ", %.1f %% %s than strong alone", fabs(saving(m)) * 100,
+			saving(m) < 0 ? "dearer" : "cheaper");
 	(void)fputc('\n', to);
 }
 

@@ -242,10 +242,13 @@ lab_choice_fini(struct lab_choice *c)
 	free(c->models);
 }
 
-static bool
-begins_with(const char *source, const char *prefix)
+bool
+lab_wanted(const struct cli *cli, const struct dataset *d, size_t row)
 {
-	return prefix == NULL || strncmp(source, prefix, strlen(prefix)) == 0;
+	const char *prefix = cli->values['O'];
+
+	return prefix == NULL ||
+	       strncmp(d->sources[d->rows[row].source], prefix, strlen(prefix)) == 0;
 }
 
 /* Models that every chosen row has a score of. */
@@ -348,7 +351,7 @@ lab_choose(struct lab_choice *out, const struct cli *cli, const struct dataset *
 	out->models = calloc(d->models_len + 2, sizeof(*out->models));
 	CHECK(out->rows != NULL && out->models != NULL);
 	for (size_t i = first; i < d->len; i++) {
-		if (begins_with(d->sources[d->rows[i].source], cli->values['O']))
+		if (lab_wanted(cli, d, i))
 			out->rows[out->rows_len++] = (uint32_t)i;
 	}
 	if (out->rows_len == 0)

@@ -42,6 +42,9 @@ enum lab_rows { LAB_SCORED, LAB_PROMPTS };
 enum cli_exit lab_data(struct dataset *d, const struct cli *cli, const struct cli_files *files,
 	enum lab_rows rows);
 
+/* Does --only take this row? */
+bool lab_wanted(const struct cli *cli, const struct dataset *d, size_t row);
+
 /* A model of the data by name: exact, or the only one that is the same up to case and vendor. */
 enum cli_exit lab_model(int *out, const struct cli *cli, const struct dataset *d, const char *name);
 

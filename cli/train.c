@@ -105,7 +105,6 @@ training_note(struct training *t, const struct cli *cli)
 static enum cli_exit
 training_data(struct training *t, const struct cli *cli)
 {
-	const char *only = cli->values['O'];
 	enum cli_exit code = lab_data(&t->d, cli, &cli->data, LAB_SCORED);
 
 	if (code != CLI_OK)
@@ -113,8 +112,7 @@ training_data(struct training *t, const struct cli *cli)
 	t->rows = calloc(t->d.len + 1, sizeof(*t->rows));
 	CHECK(t->rows != NULL);
 	for (size_t i = 0; i < t->d.len; i++) {
-		if (only == NULL ||
-			strncmp(t->d.sources[t->d.rows[i].source], only, strlen(only)) == 0)
+		if (lab_wanted(cli, &t->d, i))
 			t->rows[t->rows_len++] = (uint32_t)i;
 	}
 	if (t->rows_len == 0)

@@ -109,7 +109,9 @@ grid_points(
 	size_t n = 0;
 
 	for (size_t i = 0; i <= METRICS_GRID; i++) {
-		double t = grid_quantile(rows, len, order, (double)i / METRICS_GRID);
+		/* i * 0.1, not i / 10: NumPy's own levels, to the last bit. */
+		double q = i < METRICS_GRID ? (double)i * (1.0 / METRICS_GRID) : 1;
+		double t = grid_quantile(rows, len, order, q);
 
 		if (n == 0 || t != thresholds[n - 1])
 			thresholds[n++] = t;

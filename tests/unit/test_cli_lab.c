@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_cli_lab.c - shunt eval, train and calibrate: the reference figures, faults, whole files
+ */
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/command.h"
+#include "cli/lab.h"
+#include "lib/base/json.h"
+
+enum { ROWS = 60 };
+
+struct run {
+	char *out, *err;
+	int code;
+};
+
+static struct run
+run(const char *const *words)
+{
+	char *argv[32] = {strdup("shunt")};
+	int argc = 1;
+	size_t out_len, err_len;
+	struct run r = {0};
+	FILE *out = open_memstream(&r.out, &out_len), *err = open_memstream(&r.err, &err_len);
+
+	for (; words[argc - 1] != NULL; argc++)
+		argv[argc] = strdup(words[argc - 1]);
+	r.code = cli_main(argc, argv, out, err);
+	(void)fclose(out);
+	(void)fclose(err);
+	while (argc > 0)
+		free(argv[--argc]);
+	return r;
+}
+
+static void
+run_fini(struct run *r)
+{
+	free(r->out);
+	free(r->err);
+}
+
+#define RUN(...) run((const char *const[]){__VA_ARGS__, NULL})
+
+/* A folder of this test's own, emptied by hand at the end. */
+static char folder[] = "/tmp/shunt-lab-XXXXXX";
+
+static void
+folder_make(void)
+{
+	cr_assert_not_null(mkdtemp(folder));
+}
+
+static void
+folder_remove(void)
+{
+	AUTO(buf_fini) struct buf command = BUF_INIT;
+	static const char *const names[] = {
+		"a.jsonl", "b.jsonl", "a.linear", "b.linear", "p.svg", "p.png"};
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		buf_clear(&command);
+		buf_addf(&command, "%s/%s", folder, names[i]);
+		(void)unlink(buf_str(&command));
+	}
+	cr_expect_eq(rmdir(folder), 0, "something else was left in %s", folder);
+}
+
+TestSuite(cli_lab, .init = folder_make, .fini = folder_remove);
+
+/* PATH of a name in the folder; two at a time may be in use. */
+static const char *
+at(const char *name)
+{
+	static char paths[4][64];
+	static size_t turn;
+	char *path = paths[turn++ % 4];
+
+	(void)snprintf(path, sizeof(paths[0]), "%s/%s", folder, name);
+	return path;
+}
+
+static void
+write_file(const char *path, const char *text)
+{
+	struct buf b = {.data = (char *)(uintptr_t)text, .len = strlen(text)};
+
+	cr_assert_eq(lab_write(path, &b, NULL), ERR_OK);
+}
+
+/* Prompts whose words tell which model is right. */
+static void
+write_rows(const char *path)
+{
+	AUTO(buf_fini) struct buf text = BUF_INIT;
+
+	for (int i = 0; i < ROWS; i++) {
+		bool hard = i % 3 == 0;
+
+		buf_addf(&text,
+			"{\"dataset\":\"%s/x\",\"prompt\":\"%s number "
+			"%d\",\"scores\":{\"v/small\":%d,"
+			"\"big\":%d},\"costs\":{\"v/small\":0.1,\"big\":1}}\n",
+			i % 2 == 0 ? "even" : "odd", hard ? "prove the theorem of" : "say hello to",
+			i, !hard, hard || i % 2);
+	}
+	write_file(path, buf_str(&text));
+}
+
+static double
+number(struct json v, const char *path)
+{
+	double d = NAN;
+
+	cr_expect(json_double(&d, json_path(v, path)), "%s is no number", path);
+	return d;
+}
+
+static struct json
+parse(const struct run *r)
+{
+	struct json v = {.type = JSON_NONE};
+	struct err e;
+
+	cr_assert_eq(r->code, CLI_OK, "%s", r->err);
+	cr_assert_eq(json_check(&v, r->out, strlen(r->out), &e), ERR_OK, "%s", e.text);
+	return v;
+}
+
+static void
+expect_figures(struct json got, struct json want, const char *set, const char *scorer)
+{
+	struct json_iter it = json_iter(want);
+	struct json key, value;
+	char name[16];
+	double w;
+
+	while (json_next_member(&it, &key, &value)) {
+		cr_assert(json_copy_text(name, sizeof(name), key));
+		cr_assert(json_double(&w, value));
+		cr_expect_float_eq(number(got, name), w, 1e-6, "%s %s %s", set, scorer, name);
+	}
+}
+
+Test(cli_lab, fixed_scorers_give_the_reference_figures)
+{
+	static const char *const sets[] = {"routellm_mmlu", "routellm_gsm8k", "routellm_mtbench"};
+	static const char *const scorers[] = {"chars", "id", "oracle"};
+	AUTO(buf_fini) struct buf text = BUF_INIT;
+	const char *root = getenv("SHUNT_SOURCE_ROOT");
+	char data[512], path[600];
+	struct json reference;
+	struct err e;
+
+	(void)snprintf(data, sizeof(data), "%s/../shared/data/routing", root != NULL ? root : ".");
+	(void)snprintf(path, sizeof(path), "%s/metrics.reference.json", data);
+	if (access(path, R_OK) != 0)
+		cr_skip_test("no ../shared/data");
+	cr_assert_eq(lab_read(&text, path, &e), ERR_OK, "%s", e.text);
+	cr_assert_eq(json_check(&reference, buf_str(&text), text.len, &e), ERR_OK);
+	for (size_t i = 0; i < 9; i++) {
+		const char *set = sets[i / 3], *scorer = scorers[i % 3];
+		struct json want = json_get(reference, set), got;
+		AUTO(run_fini) struct run r = {0};
+
+		(void)snprintf(path, sizeof(path), "%s/%s.dev.jsonl.gz", data, set);
+		r = RUN("eval", "--data", path, "--scorer", scorer, "--resamples", "100", "--weak",
+			"Mixtral-8x7B-Instruct-v0.1", "--strong", "gpt-4-1106-preview", "--json");
+		got = parse(&r);
+		cr_expect_float_eq(number(got, "rows"), number(want, "rows"), 0);
+		cr_expect_float_eq(number(got, "weak"), number(want, "weak"), 1e-6);
+		cr_expect_float_eq(number(got, "strong"), number(want, "strong"), 1e-6);
+		want = json_get(want, scorer);
+		expect_figures(got, json_get(want, "exact"), set, scorer);
+		expect_figures(json_get(got, "grid"), json_get(want, "grid10"), set, scorer);
+	}
+}
+
+Test(cli_lab, eval_tells_the_keys_that_scripts_read)
+{
+	static const char *const keys[] = {"rows", "weak", "strong", "oracle", "apgr", "apgr_ci95",
+		"cpt20", "cpt50", "cpt80", "grid", "random_apgr", "best_single", "prompts_per_s"};
+	AUTO(run_fini) struct run r = {0};
+	struct json v;
+
+	write_rows(at("a.jsonl"));
+	r = RUN("eval", at("a.jsonl"), "--scorer", "heuristic", "--json");
+	v = parse(&r);
+	for (size_t i = 0; i < ARRAY_LEN(keys); i++)
+		cr_expect_neq(json_get(v, keys[i]).type, JSON_NONE, "%s", keys[i]);
+	cr_expect_float_eq(number(v, "rows"), ROWS, 0);
+	cr_expect_float_eq(number(v, "best_single"), 40.0 / 60, 1e-9);
+	cr_expect_float_eq(number(v, "oracle"), 1, 1e-9);
+	cr_expect(json_equals(json_path(v, "cost.source"), "costs"));
+}
+
+Test(cli_lab, a_cross_validated_scorer_learns_what_the_words_say)
+{
+	AUTO(run_fini) struct run r = {0};
+	struct json v;
+
+	write_rows(at("a.jsonl"));
+	r = RUN("eval", "--data", at("a.jsonl"), "--scorer", "linear", "--json");
+	v = parse(&r);
+	cr_expect(json_is_true(json_get(v, "beats_best_single")));
+	cr_expect_gt(number(v, "routed.quality"), 0.9);
+	cr_expect_lt(number(v, "cost.equal_quality_held_out.cost"), 1, "big alone costs 1");
+	cr_expect_float_eq(number(v, "trainings"), 5, 0);
+}
+
+Test(cli_lab, a_verdict_is_printed_for_a_person)
+{
+	AUTO(run_fini) struct run r = {0};
+
+	write_rows(at("a.jsonl"));
+	r = RUN("eval", at("a.jsonl"), "--scorer", "oracle");
+	cr_assert_eq(r.code, CLI_OK, "%s", r.err);
+	cr_expect_not_null(strstr(r.out, "oracle beats the best single model: "), "%s", r.out);
+	cr_expect_not_null(strstr(r.out, "random model"), "%s", r.out);
+}
+
+Test(cli_lab, plots_are_drawn_in_both_formats)
+{
+	AUTO(buf_fini) struct buf svg = BUF_INIT;
+	AUTO(buf_fini) struct buf png = BUF_INIT;
+	AUTO(run_fini) struct run a = {0};
+	AUTO(run_fini) struct run b = {0};
+	AUTO(run_fini) struct run c = {0};
+
+	write_rows(at("a.jsonl"));
+	a = RUN("eval", at("a.jsonl"), "--scorer", "id", "--plot", at("p.svg"), "--json");
+	b = RUN("eval", at("a.jsonl"), "--scorer", "oracle", "--many", "--plot", at("p.png"));
+	c = RUN("eval", at("a.jsonl"), "--scorer", "id", "--plot", at("p.gif"));
+	cr_expect_eq(a.code + b.code, 0, "%s%s", a.err, b.err);
+	cr_assert_eq(lab_read(&svg, at("p.svg"), NULL), ERR_OK);
+	cr_assert_eq(lab_read(&png, at("p.png"), NULL), ERR_OK);
+	cr_expect_not_null(strstr(buf_str(&svg), "</svg>"));
+	cr_expect_eq(memcmp(png.data, "\x89PNG", 4), 0);
+	cr_expect_eq(c.code, CLI_BAD_NEWS);
+	cr_expect_not_null(strstr(c.err, "neither .svg nor .png"), "%s", c.err);
+}
+
+Test(cli_lab, training_twice_gives_the_same_bytes)
+{
+	AUTO(buf_fini) struct buf a = BUF_INIT;
+	AUTO(buf_fini) struct buf b = BUF_INIT;
+	AUTO(run_fini) struct run r = {0};
+	AUTO(run_fini) struct run s = {0};
+
+	write_rows(at("a.jsonl"));
+	r = RUN("train", at("a.jsonl"), "--scorer", "linear", "--seed", "3", "--out",
+		at("a.linear"));
+	s = RUN("train", at("a.jsonl"), "--scorer", "linear", "--seed", "3", "--out",
+		at("b.linear"));
+	cr_assert_eq(r.code + s.code, 0, "%s%s", r.err, s.err);
+	cr_assert_eq(lab_read(&a, at("a.linear"), NULL), ERR_OK);
+	cr_assert_eq(lab_read(&b, at("b.linear"), NULL), ERR_OK);
+	cr_assert_gt(a.len, 0);
+	cr_expect(a.len == b.len && memcmp(a.data, b.data, a.len) == 0);
+	cr_expect_not_null(strstr(r.out, "even"), "the report has a line for each set: %s", r.out);
+}
+
+Test(cli_lab, a_trained_file_is_calibrated)
+{
+	AUTO(run_fini) struct run trained = {0};
+	AUTO(run_fini) struct run r = {0};
+	AUTO(run_fini) struct run q = {0};
+	struct json v;
+
+	write_rows(at("a.jsonl"));
+	trained = RUN("train", at("a.jsonl"), "--scorer", "linear", "--out", at("a.linear"));
+	cr_assert_eq(trained.code, CLI_OK, "%s", trained.err);
+	{
+		char spec[80];
+
+		(void)snprintf(spec, sizeof(spec), "linear:%s", at("a.linear"));
+		r = RUN("calibrate", at("a.jsonl"), "--scorer", spec, "--strong-pct", "33.4",
+			"--weak", "small", "--strong", "big", "--json");
+		v = parse(&r);
+		cr_expect_float_eq(number(v, "share"), 20.0 / 60, 0.05);
+		cr_expect_float_eq(number(v, "saving"), 1 - (20 + 4) / 60.0, 0.06);
+		cr_expect_gt(number(v, "quality"), 0.9);
+		q = RUN("calibrate", at("a.jsonl"), "--scorer", spec, "--quality", "100%",
+			"--json");
+		v = parse(&q);
+		cr_expect_geq(number(v, "quality"), number(v, "strong") - 1e-9);
+		cr_expect_lt(number(v, "share"), 0.5);
+	}
+}
+
+Test(cli_lab, logged_prompts_without_scores_calibrate_a_share)
+{
+	AUTO(run_fini) struct run r = {0};
+	AUTO(run_fini) struct run q = {0};
+	struct json v;
+
+	write_file(at("a.jsonl"), "{\"prompt\":\"hi\"}\n{\"prompt\":\"Prove that there are "
+				  "infinitely many primes.\"}\n");
+	r = RUN("calibrate", at("a.jsonl"), "--scorer", "heuristic", "--strong-pct", "50",
+		"--json");
+	v = parse(&r);
+	cr_expect_float_eq(number(v, "share"), 0.5, 1e-9);
+	cr_expect_eq(json_get(v, "quality").type, JSON_NULL);
+	q = RUN("calibrate", at("a.jsonl"), "--scorer", "heuristic", "--quality", "1");
+	cr_expect_eq(q.code, CLI_BAD_NEWS);
+	cr_expect_not_null(strstr(q.err, "no `scores`"), "%s", q.err);
+}
+
+Test(cli_lab, every_bad_row_is_told)
+{
+	AUTO(run_fini) struct run r = {0};
+
+	write_file(at("a.jsonl"), "{}\n{\"prompt\":\"a\",\"scores\":{\"m\":1,\"n\":0}}\nx\n");
+	r = RUN("eval", at("a.jsonl"), "--scorer", "id");
+	cr_expect_eq(r.code, CLI_BAD_NEWS);
+	cr_expect_not_null(strstr(r.err, "a.jsonl:1: no `prompt`"), "%s", r.err);
+	cr_expect_not_null(strstr(r.err, "a.jsonl:3: "), "%s", r.err);
+	cr_expect_str_eq(r.out, "");
+}
+
+Test(cli_lab, unknown_names_get_near_ones)
+{
+	AUTO(run_fini) struct run scorer = {0};
+	AUTO(run_fini) struct run model = {0};
+
+	write_rows(at("a.jsonl"));
+	scorer = RUN("eval", at("a.jsonl"), "--scorer", "orakle");
+	cr_expect_eq(scorer.code, CLI_USAGE);
+	cr_expect_not_null(strstr(scorer.err, "did you mean `oracle`?"), "%s", scorer.err);
+	model = RUN("eval", at("a.jsonl"), "--scorer", "id", "--weak", "smal", "--strong", "big");
+	cr_expect_eq(model.code, CLI_USAGE);
+	cr_expect_not_null(strstr(model.err, "near: v/small, big"), "%s", model.err);
+}
+
+Test(cli_lab, one_row_is_evaluated)
+{
+	AUTO(run_fini) struct run r = {0};
+	struct json v;
+
+	write_file(at("a.jsonl"), "{\"prompt\":\"a\",\"scores\":{\"m\":0,\"n\":1}}\n");
+	r = RUN("eval", at("a.jsonl"), "--scorer", "chars", "--json");
+	v = parse(&r);
+	cr_expect_float_eq(number(v, "apgr"), 0.5, 1e-12);
+	cr_expect_float_eq(number(v, "cpt20"), 1, 1e-12);
+}
+
+Test(cli_lab, wrong_command_lines_are_told)
+{
+	AUTO(run_fini) struct run none = {0};
+	AUTO(run_fini) struct run twice = {0};
+	AUTO(run_fini) struct run folds = {0};
+	AUTO(run_fini) struct run mixed = {0};
+	AUTO(run_fini) struct run few = {0};
+
+	write_rows(at("a.jsonl"));
+	none = RUN("eval", "--scorer", "id");
+	cr_expect_not_null(strstr(none.err, "--data FILE is missing"), "%s", none.err);
+	twice = RUN("eval", "--scorer", "id", at("a.jsonl"), at("a.jsonl"));
+	cr_expect_not_null(strstr(twice.err, "is given twice"), "%s", twice.err);
+	folds = RUN("eval", "--scorer", "linear", at("a.jsonl"), "--folds", "1");
+	cr_expect_not_null(strstr(folds.err, "--folds wants a number from 2"), "%s", folds.err);
+	mixed = RUN("eval", "--scorer", "linear", "--train-data", at("b.jsonl"), at("a.jsonl"));
+	cr_expect_not_null(strstr(mixed.err, "data or training data?"), "%s", mixed.err);
+	cr_expect_eq(mixed.code, CLI_USAGE);
+	write_file(at("b.jsonl"), "{\"prompt\":\"a\",\"scores\":{\"m\":0,\"n\":1}}\n");
+	few = RUN("eval", "--scorer", "linear", at("b.jsonl"));
+	cr_expect_eq(few.code, CLI_BAD_NEWS);
+	cr_expect_not_null(strstr(few.err, "too few for 5 folds"), "%s", few.err);
+}
+
+Test(cli_lab, a_damaged_archive_is_told)
+{
+	AUTO(run_fini) struct run r = {0};
+
+	write_file(at("a.jsonl"), "\x1f\x8b\x08\x00\x01\x02\x03\x04\x05\x06zzzz");
+	r = RUN("eval", at("a.jsonl"), "--scorer", "id");
+	cr_expect_eq(r.code, CLI_BAD_NEWS);
+	cr_expect_not_null(strstr(r.err, "a.jsonl: "), "%s", r.err);
+}
