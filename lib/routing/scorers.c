@@ -150,15 +150,22 @@ scorers_load(struct scorers_row *row, scorers_read_fn *read, struct err *e)
 	return ERR_OK;
 }
 
+static bool
+scorers_equal(const char *a, const char *b)
+{
+	return a != NULL && b != NULL && strcmp(a, b) == 0;
+}
+
 bool
-scorers_inherit(struct scorers_row *row, struct scorers *from)
+scorers_inherit(struct scorers_row *row, struct scorers *from, enum scorers_same same)
 {
 	struct scorers_row *old;
 
 	for (size_t i = 0; from != NULL && i < from->len; i++) {
 		old = &from->rows[i];
-		if (old->scorer == NULL || old->id != row->id || row->path == NULL ||
-			strcmp(old->path, row->path) != 0)
+		if (old->scorer == NULL || old->id != row->id ||
+			!(same == SCORERS_SAME_FILE ? scorers_equal(old->path, row->path)
+						    : scorers_equal(old->route, row->route)))
 			continue;
 		row->data = old->data;
 		row->scorer = old->scorer;

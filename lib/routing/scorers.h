@@ -49,8 +49,10 @@ void scorers_new(struct scorers **out, const struct config *c, scorers_shipped_f
 void scorers_free(struct scorers **s_p);
 /* Read and open one row; on failure it stays as it was. The text names file and route. */
 MUST enum err_code scorers_load(struct scorers_row *row, scorers_read_fn *read, struct err *e);
-/* Take the open scorer of a row of the same scorer and path from another set, which loses it. */
-bool scorers_inherit(struct scorers_row *row, struct scorers *from);
+/* Take the open scorer of a row with the same scorer and file, or route, from another set (NULL:
+ * none), which loses it. False where there is none. */
+enum scorers_same { SCORERS_SAME_FILE, SCORERS_SAME_ROUTE };
+bool scorers_inherit(struct scorers_row *row, struct scorers *from, enum scorers_same same);
 /* The open row of a scorer, by path; path NULL: the one that comes with shunt, else any. NULL: none
  * is open. */
 struct scorers_row *scorers_find(const struct scorers *s, enum scorer_id id, const char *path);

@@ -3,8 +3,8 @@
  * gateway.c - the worker that speaks HTTP with clients
  *
  * Runs as:        one process per `gateways` of the config, all on the same listening sockets
- * Handles/Sends:  ChatDelta, ChatEnd, ChatFail, Classified, ClassifyFail / ChatStart,
- *                 ChatCredit, ChatCancel, Suspect, Classify
+ * Handles/Sends:  ChatDelta, ChatEnd, ChatFail, Classified, ClassifyFail, FaultChanged / ChatStart,
+ *                 ChatCredit, ChatCancel, Suspect, Classify, FaultChange
  * Writes:         its own worker row (counters, heartbeat)
  * If it dies:     its connections are reset; the sockets stay open in the supervisor, the other
  *                 gateways accept at once, and backends cancel what it had asked for
@@ -19,9 +19,9 @@ static const struct handler handlers[] = {
 	{MSG_CHAT_DELTA, ROLE_BIT(ROLE_BACKEND), attempt_on_delta},
 	{MSG_CHAT_END, ROLE_BIT(ROLE_BACKEND), attempt_on_end},
 	{MSG_CHAT_FAIL, ROLE_BIT(ROLE_BACKEND), attempt_on_fail},
-	{MSG_FAULT_CHANGED, ROLE_BIT(ROLE_PROFILER), fault_on_changed},
 	{MSG_CLASSIFIED, ROLE_BIT(ROLE_CLASSIFIER), ask_on_classified},
 	{MSG_CLASSIFY_FAIL, ROLE_BIT(ROLE_CLASSIFIER), ask_on_fail},
+	{MSG_FAULT_CHANGED, ROLE_BIT(ROLE_PROFILER), fault_on_changed},
 };
 
 static MUST enum err_code

@@ -340,8 +340,10 @@ void *ttl_put(struct ttl *t, uint64_t key, uint64_t now_ns);
 
 /* ---- scorer_files.c ----------------------------------------------------------------------- */
 
+/* Is this process here to stay, or will another one take its place because of this config? */
+enum scorer_files_use { SCORER_FILES_STAY, SCORER_FILES_LAST };
 /* Open what the config names; *s_p is the set until now (NULL: none) and the new one after. */
-void scorer_files_load(struct scorers **s_p, const struct config *c);
+void scorer_files_load(struct scorers **s_p, const struct config *c, enum scorer_files_use use);
 /* Print "FILE:LINE: what" for each scorer file that is no good; the exit status. */
 int scorer_files_check(const char *config_path);
 
@@ -601,6 +603,7 @@ struct gateway {
 	struct route_decision *decision; /* scratch of request_begin and api_route */
 	struct route_decision *other; /* scratch for shadows and comparisons */
 	struct scorers *scorers;
+	uint64_t config_hash; /* of what this process was started for */
 	struct ttl *judged, *sessions;
 	struct ask *asks; /* under way */
 	unsigned shadows; /* of them, for shadows */

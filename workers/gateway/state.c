@@ -80,7 +80,8 @@ gateway_new(struct gateway **out, struct worker *w, struct err *e)
 	if (auth_load(&g->auth, &w->config->auth, e) != ERR_OK)
 		return e->code;
 	route_rules_new(&g->rules, w->config);
-	scorer_files_load(&g->scorers, w->config);
+	g->config_hash = config_hash_gateway(w->config);
+	scorer_files_load(&g->scorers, w->config, SCORER_FILES_STAY);
 	judge_forget(g);
 	ttl_new(&g->sessions, SESSIONS_KEPT, sizeof(struct route_session));
 	*out = g;
@@ -125,7 +126,9 @@ gateway_config_changed(struct gateway *g)
 	g->catalog_stale = true;
 	route_rules_free(&g->rules);
 	route_rules_new(&g->rules, g->config);
-	scorer_files_load(&g->scorers, g->config);
+	scorer_files_load(&g->scorers, g->config,
+		config_hash_gateway(g->config) == g->config_hash ? SCORER_FILES_STAY
+								 : SCORER_FILES_LAST);
 	judge_forget(g);
 	/* the doors stay as they were rather than open */
 	if (auth_load(&auth, &g->config->auth, &e) != ERR_OK) {

@@ -1,0 +1,453 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Learned scorers and encoders in the daemon's routes: what they decide, reload, what goes wrong."""
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import threading
+import time
+
+import pytest
+from harness.daemon import model, sim
+from harness.paths import BUILD, DATA, ROOT, SLOW
+from harness.wait import until
+
+EASY = ["what is the capital of", "name the colour of", "say hello to", "spell the word"]
+HARD = ["prove the theorem about", "derive the integral of", "implement a lock free queue for",
+        "show the complexity bound of"]
+NOUNS = ["france", "graphs", "rivers", "banach spaces", "cars", "lists", "trees", "numbers"]
+BERT = DATA / "models/prompt-domain-bert-tiny"
+
+
+def shunt(*args, **options):
+    return subprocess.run([BUILD / "shunt", *map(str, args)], capture_output=True, text=True,
+                          timeout=60 * SLOW, cwd=ROOT, **options)
+
+
+def train(folder, name, swapped=False):
+    """A scorer file: of two models one fails at hard prompts; swapped: at easy ones."""
+    rows, rng = [], random.Random(1)
+    for i in range(400):
+        hard = i % 2 == 1
+        prompt = f"{rng.choice(HARD if hard else EASY)} {rng.choice(NOUNS)} {i}"
+        rows.append({"id": str(i), "dataset": "made", "prompt": prompt,
+                     "scores": {"weak-1b": 0.05 if hard != swapped else 0.95, "strong-70b": 0.95}})
+    data = folder / f"{name}.jsonl"
+    data.write_text("\n".join(map(json.dumps, rows)) + "\n")
+    out = folder / f"{name}.linear"
+    done = shunt("train", "--data", data, "--scorer", "linear", "--out", out)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scorers")
+    return {"good": train(folder, "good"), "swapped": train(folder, "swapped", swapped=True)}
+
+
+@pytest.fixture
+def scorer(files, tmp_path):
+    """A copy of the good file, in a folder of its own, that a test may replace."""
+    folder = tmp_path / "scorers"
+    folder.mkdir()
+    return shutil.copy(files["good"], folder / "pair.linear")
+
+
+def replace(path, source):
+    new = f"{path}.new"
+    shutil.copy(source, new)
+    os.replace(new, path)
+
+
+def config(scorer=None, routes=None, **more):
+    auto = {"name": "auto", "models": ["small", "large"]}
+    if scorer is not None:
+        auto["scorer"] = f"linear:{scorer}"
+    return {"backends": [sim("s", models=["small", "large"])],
+            "models": [model("small", "s", quality=0.4, input_usd=0.05, output_usd=0.1,
+                             scorer_name="weak-1b"),
+                       model("large", "s", quality=0.9, input_usd=2.5, output_usd=10,
+                             scorer_name="strong-70b")],
+            "routes": routes or [auto], **more}
+
+
+def route(d, text, name="auto", **more):
+    messages = more.pop("messages", None) or [{"role": "user", "content": text}]
+    headers = more.pop("headers", {})
+    r = d.post("/v1/route", {"model": name, "messages": messages, **more}, headers=headers)
+    assert r.status_code == 200, r.text
+    return r.json()
+
+
+def counter(d, name):
+    return sum(float(line.rsplit(" ", 1)[1]) for line in d.get("/metrics").text.splitlines()
+               if line.startswith(f"shunt_{name}{{"))
+
+
+def hangup(d, event=r"reload_done"):
+    before = len(d.log())
+    d.signal(signal.SIGHUP)
+    d.wait_log(event, after=before)
+
+
+# ---- a scorer file decides
+
+
+def test_a_trained_scorer_decides_by_what_it_expects_of_each_model(daemon, scorer):
+    d = daemon(config(scorer))
+    hard, easy = route(d, "prove the theorem about graphs"), route(d, "say hello to cars")
+    assert hard["model"] == "large" and easy["model"] == "small"
+    assert hard["scorer"] == "linear" and hard["judged"] and not hard["abstained"]
+    by_model = {c["model"]: c for c in hard["candidates"]}
+    assert by_model["small"]["quality"] < 0.4 < 0.6 < by_model["large"]["quality"]
+    assert by_model["large"]["error"] >= 0
+    assert abs(sum(hard["terms"].values()) - hard["score"]) < 1e-9
+    assert hard["decision_us"] > 0
+    r = d.chat("auto", "prove the theorem about graphs")
+    assert r.headers["x-shunt-model"] == "large"
+    assert "linear expects quality" in r.headers["x-shunt-reason"]
+
+
+def test_routellms_form_takes_a_trained_scorer(daemon, scorer):
+    d = daemon(config(scorer))
+    want = route(d, "derive the integral of trees", "router-linear-0.5")["difficulty"]
+    assert 0.7 < want <= 1
+    for threshold, wanted in ((want - 0.01, "large"), (min(1, want + 0.01), "small")):
+        e = route(d, "derive the integral of trees", f"router-linear-{threshold:.4f}")
+        assert e["model"] == wanted, e["reason"]
+    r = d.post("/v1/route", {"model": "router-knn-0.5", "prompt": "x"})
+    assert r.status_code == 404 and "linear" in r.json()["error"]["message"]
+
+
+def test_a_threshold_on_a_route_decides_alike(daemon, scorer):
+    d = daemon(config(routes=[{"name": "auto", "models": ["small", "large"],
+                               "scorer": f"linear:{scorer}", "threshold": 0.75}]))
+    assert route(d, "show the complexity bound of lists")["model"] == "large"
+    assert route(d, "spell the word numbers")["model"] == "small"
+
+
+def test_follow_ups_are_judged_with_the_turns_before(daemon, scorer):
+    turns = [{"role": "user", "content": "prove the theorem about banach spaces"},
+             {"role": "assistant", "content": "Done."}, {"role": "user", "content": "commit it"}]
+    both = [{"name": name, "models": ["small", "large"], "scorer": f"linear:{scorer}",
+             "text": name, "session_ms": 0, "strategy": "quality_first"}
+            for name in ("last", "turns", "all")]
+    d = daemon(config(routes=both))
+    quality = {}
+    for r in both:
+        e = route(d, "", r["name"], messages=turns)
+        quality[r["name"]] = {c["model"]: c["quality"] for c in e["candidates"]}["small"]
+    assert quality["turns"] < quality["last"]
+    assert quality["all"] != quality["turns"]
+
+
+def test_a_judgement_is_remembered_until_the_file_changes(daemon, scorer, files):
+    d = daemon(config(scorer))
+    text = "prove the theorem about rivers"
+    assert not route(d, text)["cached"]
+    again = route(d, text)
+    assert again["cached"] and again["model"] == "large"
+    replace(scorer, files["swapped"])
+    hangup(d, "scorer_loaded")
+    fresh = route(d, text)
+    assert not fresh["cached"] and fresh["model"] == "small"
+
+
+def test_why_this_one_and_what_else_could_be(daemon, scorer):
+    d = daemon(config(scorer))
+    text = "prove the theorem about rivers"
+    e = route(d, text)
+    assert [r["dial"] for r in e["dials"]] == [0, 0.25, 0.5, 0.75, 1]
+    assert e["dials"][0]["model"] == "small" and e["dials"][-1]["model"] == "large"
+    assert e["dials"][0]["cost_usd"] < e["dials"][-1]["cost_usd"]
+    assert e["thresholds"][0]["model"] == "large"
+    assert route(d, "say hello to rivers")["thresholds"][-1]["model"] == "small"
+    assert e["candidates"][1]["behind"].startswith("-")
+    assert e["cost_usd"] == e["candidates"][0]["cost_usd"] > 0
+    done = shunt("route", "--explain", text, env={**os.environ, "SHUNT_SOCKET": d.socket_path})
+    assert done.returncode == 0, done.stderr
+    for part in ("Why not the others", "With another dial", "With another threshold", "USD"):
+        assert part in done.stdout
+
+
+def test_the_shipped_scorer_decides_without_a_file_being_named(daemon):
+    if not (ROOT / "share/scorer/default.linear").exists():
+        pytest.skip("no share/scorer/default.linear: the shipped scorer is not there")
+    d = daemon(config(routes=[{"name": "auto", "models": ["small", "large"],
+                               "scorer": "linear"}]))
+    assert route(d, "Prove that there are infinitely many primes.")["scorer"] == "linear"
+    assert not d.events("scorer_refused")
+
+
+# ---- files that come, change and are no good
+
+
+def test_new_content_is_read_at_a_reload_without_a_restart(daemon, scorer, files):
+    d = daemon(config(scorer))
+    pids = {w.pid for w in d.workers()}
+    assert route(d, "say hello to trees")["model"] == "small"
+    replace(scorer, files["swapped"])
+    hangup(d, "scorer_loaded")
+    assert route(d, "say hello to trees")["model"] == "large"
+    assert {w.pid for w in d.workers()} == pids
+
+
+@pytest.mark.parametrize("break_file", [
+    lambda data: b"", lambda data: b"not a scorer at all", lambda data: data[:len(data) // 2],
+    lambda data: data[:5000] + bytes([data[5000] ^ 1]) + data[5001:],
+], ids=["empty", "foreign", "cut", "flipped"])
+def test_a_bad_file_is_refused_and_the_old_one_stays(daemon, scorer, break_file):
+    d = daemon(config(scorer))
+    d.allow("scorer_refused")
+    text = "prove the theorem about lists"
+    assert route(d, text)["model"] == "large"
+    with open(scorer, "rb") as f:
+        data = break_file(f.read())
+    with open(f"{scorer}.new", "wb") as f:
+        f.write(data)
+    os.replace(f"{scorer}.new", scorer)
+    hangup(d, "scorer_refused")
+    (_, _, _, rest), = d.events("scorer_refused")
+    assert str(scorer) in rest and "use=old" in rest and "route auto" in rest
+    e = route(d, text)
+    assert e["model"] == "large" and e["scorer"] == "linear"
+    for command in ([BUILD / "shuntd", "-c", d.config_path, "--check"],
+                    [BUILD / "shunt", "check", d.config_path]):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20 * SLOW)
+        assert done.returncode == 1, done.stdout
+        assert str(scorer) in done.stdout and f"{d.config_path}:" in done.stdout
+
+
+def test_a_daemon_starts_with_a_bad_file_and_takes_it_when_it_is_mended(daemon, scorer, files):
+    with open(scorer, "wb") as f:
+        f.write(b"nothing")
+    d = daemon(config(scorer))
+    d.allow("scorer_refused")
+    assert route(d, "prove the theorem about lists")["scorer"] == "heuristic"
+    replace(scorer, files["good"])
+    hangup(d, "scorer_loaded")
+    assert route(d, "prove the theorem about lists")["scorer"] == "linear"
+
+
+def test_a_missing_file_and_a_wrong_name_are_told_by_check(tmp_path):
+    path = tmp_path / "c.yaml"
+    for scorer, said in (("linear:gone.linear", f"{tmp_path}/gone.linear: No such file"),
+                         ("linaer:x", "did you mean `linear`?"),
+                         ("encoder", "there are no `encoders`")):
+        path.write_text(json.dumps(config(routes=[{"name": "auto", "scorer": scorer}]), indent=1))
+        done = subprocess.run([BUILD / "shuntd", "-c", path, "--check"], capture_output=True,
+                              text=True, timeout=20 * SLOW)
+        assert done.returncode == 1 and said in done.stdout, done.stdout
+
+
+def test_a_folder_that_is_new_brings_new_gateways(daemon, scorer, files, tmp_path):
+    d = daemon(config(scorer))
+    other = tmp_path / "elsewhere"
+    other.mkdir()
+    shutil.copy(files["swapped"], other / "pair.linear")
+    d.reload(routes=[{"name": "auto", "models": ["small", "large"],
+                      "scorer": f"linear:{other}/pair.linear"}])
+    until("the new file decides", lambda: route(d, "say hello to trees")["model"] == "large")
+
+
+def test_a_name_that_leads_nowhere_leaves_the_old_file_at_work(daemon, scorer):
+    d = daemon(config(scorer))
+    d.allow("scorer_refused")
+    before = len(d.log())
+    d.reload(routes=[{"name": "auto", "models": ["small", "large"],
+                      "scorer": f"linear:{scorer}.gone"}])
+    d.wait_log("scorer_refused", after=before)
+    e = route(d, "prove the theorem about lists")
+    assert e["scorer"] == "linear" and e["model"] == "large"
+
+
+# ---- conversations, experiments, shadows
+
+
+def conversation(*texts):
+    out = []
+    for text in texts:
+        out += [{"role": "user", "content": text}, {"role": "assistant", "content": "Yes."}]
+    return out[:-1]
+
+
+def asked(d, messages, **more):
+    r = d.post("/v1/chat/completions", {"model": "auto", "messages": messages}, **more)
+    assert r.status_code == 200, r.text
+    return r.headers["x-shunt-model"], r.headers["x-shunt-reason"]
+
+
+def test_a_conversation_rises_at_once_and_falls_slowly(daemon, scorer):
+    d = daemon(config(routes=[{"name": "auto", "models": ["small", "large"], "text": "last",
+                               "scorer": f"linear:{scorer}", "session_falls": 2}]))
+    texts = ["say hello to cars", "prove the theorem about cars", "spell the word lists",
+             "name the colour of trees"]
+    got = [asked(d, conversation(*texts[:i + 1])) for i in range(4)]
+    assert [m for m, _ in got] == ["small", "large", "large", "small"], got
+    assert got[2][1].startswith("session: stays on large, turn 1 of 2")
+    assert counter(d, "route_session_total") == 1
+
+
+def test_a_session_is_what_the_client_says(daemon, scorer):
+    d = daemon(config(scorer))
+    mine = {"headers": {"x-shunt-session": "one"}}
+    hard, easy = conversation("prove the theorem about cars"), conversation("say hello to cars")
+    assert asked(d, hard, **mine)[0] == "large"
+    assert asked(d, easy, **mine)[0] == "large"
+    assert asked(d, easy, headers={"x-shunt-session": "two"})[0] == "small"
+    assert asked(d, easy)[0] == "small"
+    before = asked(d, easy, **mine)
+    assert "turn 2 of 3" in before[1]
+    for _ in range(3):
+        route(d, "say hello to cars", headers={"x-shunt-session": "one"})
+    assert asked(d, easy, **mine)[0] == "small", "questions count as no turns"
+
+
+def test_an_experiment_deals_users_and_keeps_them(daemon, scorer):
+    d = daemon(config(routes=[
+        {"name": "auto", "models": ["small", "large"], "strategy": "cost_first",
+         "experiment": {"route": "best", "share": 0.5}},
+        {"name": "best", "models": ["small", "large"], "strategy": "quality_first"}]))
+    arms = {u: route(d, "say hello to cars", user=f"user-{u}") for u in range(40)}
+    inside = [u for u, e in arms.items() if e["experiment"] == "best"]
+    assert 8 <= len(inside) <= 32
+    for u, e in arms.items():
+        assert e["route"] == "auto" and e["model"] == ("large" if u in inside else "small")
+        assert route(d, "something else", user=f"user-{u}")["experiment"] == e["experiment"]
+
+
+def test_a_shadow_decides_silently(daemon, scorer):
+    d = daemon(config(log={"level": "debug"}, routes=[
+        {"name": "auto", "models": ["small", "large"], "strategy": "cost_first",
+         "shadow": "learned"},
+        {"name": "learned", "models": ["small", "large"], "scorer": f"linear:{scorer}"}]))
+    for text in ("say hello to cars", "prove the theorem about cars", "spell the word trees"):
+        assert d.chat("auto", text).headers["x-shunt-model"] == "small"
+    assert counter(d, "shadow_agree_total") == 2 and counter(d, "shadow_differ_total") == 1
+    rows = [rest for _, _, _, rest in d.events("shadow_decision")]
+    assert len(rows) == 3 and "shadow_model=large agree=no" in rows[1]
+
+
+# ---- encoders
+
+
+@pytest.fixture
+def encoder(daemon):
+    if not BERT.exists():
+        pytest.skip("no ../shared/data/models beside the project: no classifier to ask")
+
+    def start(**keys):
+        d = daemon(config(log={"level": "debug"}, encoders=[{"name": "en", "folder": str(BERT)}],
+                          routes=[{"name": "auto", "models": ["small", "large"],
+                                   "scorer": "encoder:en", "cache_ms": 0, "deadline_ms": 2000,
+                                   "default_model": "small", **keys},
+                                  {"name": "plain", "models": ["small", "large"]}]))
+        until("the classifier answers", lambda: route(d, "Hello there")["phase"] == "score")
+        return d
+    return start
+
+
+def test_an_encoder_decides_by_its_win_rate(encoder):
+    d = encoder()
+    e = route(d, "Write a quicksort in C.")
+    want = e["difficulty"]
+    assert e["scorer"] == "encoder" and e["judged"] and 0 <= want <= 1
+    text = "Write a quicksort in C."
+    for threshold, wanted in ((want - 0.001, "large"), (want + 0.001, "small")):
+        if 0 <= threshold <= 1:
+            assert route(d, text, f"router-encoder-{threshold:.5f}")["model"] == wanted
+    done = shunt("encode", "--model", BERT, "--dtype", "f32", input=text + "\n")
+    if done.returncode == 0:
+        assert abs(json.loads(done.stdout)["win_rate"] - want) < 0.02
+    assert d.chat("auto", text).headers["x-shunt-model"] == e["model"]
+
+
+def test_an_encoders_answer_is_remembered(encoder):
+    d = encoder(cache_ms="1m")
+    text = "Which rivers are there?"
+    first = route(d, text)
+    asked_before = counter(d, "judge_asked_total")
+    again = route(d, text)
+    assert again["cached"] and again["difficulty"] == first["difficulty"]
+    assert counter(d, "judge_asked_total") == asked_before
+
+
+def test_a_stopped_classifier_costs_no_more_than_the_deadline(encoder):
+    d = encoder(deadline_ms=300)
+    (w,) = d.workers("classifier")
+    os.kill(w.pid, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        r = d.chat("auto", "Prove it.")
+        took = time.monotonic() - began
+        assert r.status_code == 200 and r.headers["x-shunt-model"] == "small"
+        assert r.headers["x-shunt-reason"].startswith("default: no classifier answered in time")
+        assert 0.2 < took < 1.5 * SLOW
+        r = d.chat("plain", "Hello")
+        assert r.status_code == 200, "others do not wait"
+    finally:
+        os.kill(w.pid, signal.SIGCONT)
+    assert counter(d, "judge_missed_total") >= 1
+
+
+def test_waiting_requests_are_decided_when_the_classifier_dies(encoder):
+    d = encoder(deadline_ms=20000)
+    (w,) = d.workers("classifier")
+    os.kill(w.pid, signal.SIGSTOP)
+    got = []
+    threads = [threading.Thread(target=lambda: got.append(d.chat("auto", "Prove it.")))
+               for _ in range(4)]
+    before = counter(d, "judge_asked_total")
+    for t in threads:
+        t.start()
+    until("four questions wait", lambda: counter(d, "judge_asked_total") - before >= 4)
+    began = time.monotonic()
+    os.kill(w.pid, signal.SIGKILL)
+    for t in threads:
+        t.join(20 * SLOW)
+    assert time.monotonic() - began < 5 * SLOW, "nobody waited for the deadline"
+    assert [r.status_code for r in got] == [200] * 4
+    assert {r.headers["x-shunt-model"] for r in got} == {"small"}
+    assert all("the classifier died" in r.headers["x-shunt-reason"] for r in got)
+    until("the next life answers", lambda: route(d, "Hello")["phase"] == "score")
+
+
+def test_a_client_that_leaves_while_the_classifier_thinks_leaves_nothing(encoder):
+    d = encoder(deadline_ms=5000)
+    (w,) = d.workers("classifier")
+    os.kill(w.pid, signal.SIGSTOP)
+    with pytest.raises(Exception):
+        d.chat("auto", "Prove it.", options={"timeout": 0.3})
+    until("the request is over", lambda: counter(d, "requests_in_flight") == 0)
+    os.kill(w.pid, signal.SIGCONT)
+    until("the classifier answers again", lambda: route(d, "Hello")["phase"] == "score")
+
+
+def test_a_missing_model_folder_means_the_default_tier(daemon, tmp_path):
+    d = daemon(config(encoders=[{"name": "en", "folder": str(tmp_path / "gone")}],
+                      routes=[{"name": "auto", "models": ["small", "large"],
+                               "scorer": "encoder", "deadline_ms": 1000}]), wait_ready=False)
+    d.allow(".*")
+    until("the daemon is ready", d.is_ready)
+    r = d.chat("auto", "Prove it.")
+    assert r.status_code == 200
+    assert r.headers["x-shunt-reason"].startswith("default: ")
+    assert "best single model" in r.headers["x-shunt-reason"]
+
+
+def test_an_encoders_shadow_waits_for_nobody(daemon):
+    if not BERT.exists():
+        pytest.skip("no ../shared/data/models beside the project: no classifier to ask")
+    d = daemon(config(encoders=[{"name": "en", "folder": str(BERT)}], routes=[
+        {"name": "auto", "models": ["small", "large"], "strategy": "cost_first",
+         "shadow": "deep"},
+        {"name": "deep", "models": ["small", "large"], "scorer": "encoder", "threshold": 0.3,
+         "deadline_ms": 5000}]))
+    until("the classifier answers", lambda: route(d, "Hello", "deep")["phase"] == "score")
+    for text in ("Prove it.", "Hello there", "Write a poem"):
+        assert d.chat("auto", text).headers["x-shunt-model"] == "small"
+    until("each was compared", lambda: counter(d, "shadow_agree_total") +
+          counter(d, "shadow_differ_total") == 3)
