@@ -454,8 +454,12 @@ keeper_seat_gone(struct supervisor *s, struct seat *seat)
 	seat->weights_maps = 0;
 	if (g == NULL)
 		return;
-	if (g->loader == seat->slot)
+	if (g->loader == seat->slot && seat->wanted && s->phase == PHASE_RUNNING) {
 		keeper_failed(s, g, KEEPER_LOADER_DIED, "the classifier that loaded it died");
+	} else if (g->loader == seat->slot) { /* it was told to go: nobody's failure */
+		g->loader = KEEPER_NOBODY;
+		keeper_elect(s, g);
+	}
 	keeper_publish(s, g);
 }
 

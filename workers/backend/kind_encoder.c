@@ -18,6 +18,7 @@
 enum {
 	DEATHS_MAX = 2, /* classifiers that may die under one request */
 	RESTARTS_MAX = 3, /* as often may the model be replaced under one */
+	WAIT_MS = 5000, /* for a classifier to ask */
 	RETRY_MS = 50 /* where none is ready: look again, as at each change on the board */
 };
 
@@ -34,6 +35,7 @@ struct embedding {
 	uint32_t generation;
 	uint32_t deaths, restarts;
 	uint32_t weights; /* generation of the model that the answers so far come from */
+	uint64_t waits_ns; /* for a classifier to ask since then; 0: does not */
 	struct loop_timer retry;
 };
 
@@ -86,10 +88,17 @@ embedding_ask(struct embedding *m)
 		if (bus_send(b->w->bus, (unsigned)m->slot, m->generation, &q, payload, &e) ==
 			ERR_OK) {
 			m->id = ++b->next_question;
+			m->waits_ns = 0;
 			return;
 		}
 	}
-	/* The call's deadline for a first byte is the limit. */
+	if (m->waits_ns == 0)
+		m->waits_ns = clock_ns();
+	if (clock_ns() - m->waits_ns >= clock_ms_to_ns(WAIT_MS)) {
+		(void)err_set(&e, ERR_CONNECT, "no process of encoder %s is ready", encoder);
+		embedding_fail(m, &e);
+		return;
+	}
 	loop_timer_set(b->w->loop, &m->retry, clock_ns() + clock_ms_to_ns(RETRY_MS));
 }
 
@@ -107,7 +116,11 @@ embedding_start_over(struct embedding *m)
 static void
 embedding_on_retry(void *arg)
 {
-	embedding_ask(arg);
+	struct embedding *m = arg;
+	struct backend *b = m->call->backend;
+
+	embedding_ask(m);
+	call_flush_all(b);
 }
 
 static struct embedding *
@@ -267,11 +280,10 @@ encoder_probe(struct probe *p)
 	AUTO(buf_fini) struct buf name = BUF_INIT;
 	struct err e = {.code = ERR_OK};
 	struct probe_model *m;
-	uint32_t generation;
 
-	if (encoders_find(b->w, b->config->encoder, &generation) < 0)
+	if (!encoders_expected(b->w, b->config->encoder))
 		(void)err_set(
-			&e, ERR_CONNECT, "no process of encoder %s is ready", b->config->encoder);
+			&e, ERR_CONNECT, "no process of encoder %s is there", b->config->encoder);
 	json_put_str(&name, b->config->encoder);
 	m = probe_add(p, (struct json){JSON_STRING, name.data, name.len});
 	if (m != NULL) {

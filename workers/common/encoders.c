@@ -14,7 +14,10 @@
 #include "workers/common/encoders.h"
 #include "workers/common/worker.h"
 
-enum { BEAT_STALE_MS = 1500 }; /* silent for longer: a stopped worker */
+enum {
+	BEAT_STALE_MS = 1500, /* silent for longer: a stopped worker */
+	BACKOFF_MS = 2000 /* dead for longer: it does not come back soon */
+};
 
 static bool
 encoders_is_process_of(const char *process, const char *encoder)
@@ -53,6 +56,24 @@ encoders_find(const struct worker *w, const char *encoder, uint32_t *generation)
 		*generation = info.generation;
 	}
 	return best;
+}
+
+bool
+encoders_expected(const struct worker *w, const char *encoder)
+{
+	uint64_t now_ns = clock_ns();
+	struct slot_info info;
+
+	for (unsigned i = 0; i < SLOTS_MAX; i++) {
+		board_slot(w->board, i, &info);
+		if (info.role == ROLE_CLASSIFIER &&
+			(info.state == SLOT_READY || info.state == SLOT_STARTING ||
+				(info.state == SLOT_BACKOFF &&
+					now_ns < info.since_ns + clock_ms_to_ns(BACKOFF_MS))) &&
+			encoders_is_process_of(info.name, encoder))
+			return true;
+	}
+	return false;
 }
 
 /* Where the link at folder/name leads, as a path of its own; false: it is no link, or leads

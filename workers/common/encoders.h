@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -16,6 +17,9 @@ struct worker;
 /* The slot of the ready process of that encoder that has least to do, and its generation; -1: none is
  * ready, or those that are have been silent too long. */
 int encoders_find(const struct worker *w, const char *encoder, uint32_t *generation);
+
+/* Is there a process of that encoder, ready or on its way? */
+bool encoders_expected(const struct worker *w, const char *encoder);
 
 /*
  * Fill paths[0..most) with what a classifier of c (NULL: none) may read: the folder, and files
