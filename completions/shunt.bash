@@ -12,7 +12,7 @@ _shunt_lab() {
 
 _shunt() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}
-	local commands='status route models check eval train calibrate tokenize encode version help'
+	local commands='status route models check eval train calibrate tokenize encode fault version help'
 	local scorers='linear heuristic random weak strong chars id oracle'
 	COMPREPLY=()
 
@@ -71,6 +71,15 @@ _shunt() {
 		;;
 	calibrate)
 		_shunt_lab '--only --scorer --weak --strong --strong-pct --quality'
+		;;
+	fault)
+		local kinds=''
+		if [[ ${COMP_WORDS[2]} == add ]]; then
+			kinds=$(shunt fault kinds 2>/dev/null | awk 'NF == 0 {exit} {print $1}')
+		elif ((COMP_CWORD == 2)); then
+			kinds='add list clear kinds'
+		fi
+		mapfile -t COMPREPLY < <(compgen -W "$kinds --url --config --json --help" -- "$cur")
 		;;
 	help)
 		mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$cur")

@@ -106,6 +106,9 @@ bus_fault_send(struct bus_late **list, struct worker *w, struct bus_life to, str
 	char about[96];
 	uint64_t draw = 0;
 
+	/* or nobody could clear what loses every message */
+	if (m->type == MSG_FAULT_CHANGE || m->type == MSG_FAULT_CHANGED)
+		return BUS_FAULT_NONE;
 	(void)snprintf(about, sizeof(about), "message=%s to=%u request=%llu", s.message, to.slot,
 		(unsigned long long)m->head.request_id);
 	r = faults_draw(w, FAULT_LEVEL_BUS, &s, about, &draw);
