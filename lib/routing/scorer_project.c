@@ -11,6 +11,8 @@
 
 static const float SHAPE_LIMIT = 4; /* standard deviations: one odd text moves no more */
 
+enum { PROJECT_AHEAD = 12 }; /* rows fetched before they are needed */
+
 typedef float lanes16 __attribute__((vector_size(64), aligned(4)));
 typedef int8_t bytes16 __attribute__((vector_size(16), aligned(16)));
 
@@ -65,7 +67,7 @@ project_weigh(struct text_term *terms, size_t from, size_t to, const uint8_t *ra
 }
 
 /* sum of x[i] * y[i], i < n; in a fixed order of 16 lanes */
-static float
+static inline __attribute__((always_inline)) float
 project_dot(const float *x, const float *y, size_t n)
 {
 	lanes16 sum = {0}, a, b;
@@ -85,6 +87,62 @@ project_dot(const float *x, const float *y, size_t n)
 	return total;
 }
 
+/* out[0..16) = sum over the terms of value * row */
+static inline __attribute__((always_inline)) void
+project_sum(float out[16], const struct text_term *terms, size_t len, const int8_t *rows,
+	size_t rank)
+{
+	lanes16 sum = {0};
+	bytes16 row;
+	size_t i;
+
+	for (i = 0; i < len; i++) {
+		if (i + PROJECT_AHEAD < len)
+			__builtin_prefetch(rows + (size_t)terms[i + PROJECT_AHEAD].bucket * rank);
+		memcpy(&row, rows + (size_t)terms[i].bucket * rank, sizeof(row));
+		sum += terms[i].value * __builtin_convertvector(row, lanes16);
+	}
+	memcpy(out, &sum, sizeof(sum));
+}
+
+/*
+ * The two inner loops, for the machine that they run on. No FMA, so that all give the same bits.
+ */
+struct project_kernel {
+	void (*dots)(float *out, const float *rows, const float *x);
+	void (*sum)(float out[16], const struct text_term *terms, size_t len, const int8_t *rows,
+		size_t rank);
+};
+
+#define PROJECT_KERNEL(name, target)                                                               \
+	target static void project_dots_##name(float *out, const float *rows, const float *x)      \
+	{                                                                                          \
+		for (size_t i = 0; i < PROJECT_WAVES; i++)                                         \
+			out[i] = project_dot(rows + i * TEXT_SHAPES, x, TEXT_SHAPES);              \
+	}                                                                                          \
+	target static void project_sum_##name(float out[16], const struct text_term *terms,        \
+		size_t len, const int8_t *rows, size_t rank)                                       \
+	{                                                                                          \
+		project_sum(out, terms, len, rows, rank);                                          \
+	}                                                                                          \
+	static const struct project_kernel project_kernel_##name = {                               \
+		project_dots_##name, project_sum_##name};
+
+PROJECT_KERNEL(plain, )
+#ifdef __x86_64__
+PROJECT_KERNEL(avx2, __attribute__((target("avx2"))))
+#endif
+
+static const struct project_kernel *
+project_kernel(void)
+{
+#ifdef __x86_64__
+	if (__builtin_cpu_supports("avx2"))
+		return &project_kernel_avx2;
+#endif
+	return &project_kernel_plain;
+}
+
 static void
 project_waves(float *out, const struct project_basis *b, const float *shape)
 {
@@ -92,9 +150,9 @@ project_waves(float *out, const struct project_basis *b, const float *shape)
 	const float scale = b->weight_waves * sqrtf(2.0F / PROJECT_WAVES);
 	size_t i;
 
+	project_kernel()->dots(out, b->waves, shape);
 	for (i = 0; i < PROJECT_WAVES; i++)
-		out[i] = scale * cosf(project_dot(b->waves + i * TEXT_SHAPES, shape, TEXT_SHAPES) +
-				      phase[i]);
+		out[i] = scale * cosf(out[i] + phase[i]);
 }
 
 size_t
@@ -170,61 +228,16 @@ project_close(struct project *p)
 	project_basis_fini(&p->basis);
 }
 
-/* out[0..16) = sum over the terms of value * row; vectorised for whatever the caller's target is */
-static inline __attribute__((always_inline)) void
-project_sum(float out[16], const struct text_term *terms, size_t len, const int8_t *rows,
-	size_t rank)
-{
-	lanes16 sum = {0};
-	bytes16 row;
-	size_t i;
-
-	for (i = 0; i < len; i++) {
-		memcpy(&row, rows + (size_t)terms[i].bucket * rank, sizeof(row));
-		sum += terms[i].value * __builtin_convertvector(row, lanes16);
-	}
-	memcpy(out, &sum, sizeof(sum));
-}
-
-static void
-project_sum_plain(float out[16], const struct text_term *terms, size_t len, const int8_t *rows,
-	size_t rank)
-{
-	project_sum(out, terms, len, rows, rank);
-}
-
-#ifdef __x86_64__
-/* Without FMA, so that both ways give the same bits. */
-__attribute__((target("avx2"))) static void
-project_sum_avx2(float out[16], const struct text_term *terms, size_t len, const int8_t *rows,
-	size_t rank)
-{
-	project_sum(out, terms, len, rows, rank);
-}
-#endif
-
-static void
-project_sum_best(float out[16], const struct text_term *terms, size_t len, const int8_t *rows,
-	size_t rank)
-{
-#ifdef __x86_64__
-	if (__builtin_cpu_supports("avx2")) {
-		project_sum_avx2(out, terms, len, rows, rank);
-		return;
-	}
-#endif
-	project_sum_plain(out, terms, len, rows, rank);
-}
-
 void
 project_text(float *out, const struct project *p, const char *text, size_t len,
 	struct project_scratch *s)
 {
 	size_t terms = project_features(s, &p->basis, text, len), i, k;
+	const struct project_kernel *kernel = project_kernel();
 	const float *row;
 
 	for (k = 0; k < p->rank; k += PROJECT_RANK_STEP)
-		project_sum_best(out + k, s->text.terms, terms, p->rows + k, p->rank);
+		kernel->sum(out + k, s->text.terms, terms, p->rows + k, p->rank);
 	for (k = 0; k < p->rank; k++)
 		out[k] *= p->scale[k];
 	for (i = 0; i < PROJECT_WAVES; i++) {

@@ -16,7 +16,7 @@
 #include "lib/routing/scorer_parts.h"
 #include "lib/routing/scorer_text.h"
 
-enum { PROJECT_WAVES = 256, PROJECT_RANK_STEP = 16, PROJECT_RANK_MAX = 128 };
+enum { PROJECT_WAVES = 128, PROJECT_RANK_STEP = 16, PROJECT_RANK_MAX = 128 };
 
 /* How the features of a text are made. */
 struct project_basis {

@@ -45,9 +45,10 @@ static const char *const shape_cues[TEXT_CUES] = {
 #undef X
 };
 
+/* Sorted too. */
 static const char *const shape_code[] = {
-	"def", "return", "int", "void", "const", "class", "import", "func", "var", "printf", "print",
-	"assert", "elif", "struct", "lambda", "null", "self",
+	"assert", "class", "const", "def", "elif", "func", "import", "int", "lambda",
+	"null", "print", "printf", "return", "self", "struct", "var", "void",
 };
 /* clang-format on */
 
@@ -187,24 +188,44 @@ shape_units(struct shape *s, const uint32_t *u, size_t n)
 	s->stem_last = i > 0 ? u[i - 1] : 0;
 }
 
-static bool
-shape_is(const char *word, const uint32_t *u, size_t len)
+/* As strcmp: the word u against text. */
+static int
+shape_compare(const uint32_t *u, size_t len, const char *text)
 {
 	size_t i;
 
 	for (i = 0; i < len; i++) {
-		if (word[i] == '\0' || (uint32_t)(unsigned char)word[i] != u[i])
-			return false;
+		if (u[i] != (uint32_t)(unsigned char)text[i])
+			return text[i] == '\0' || u[i] > (uint32_t)(unsigned char)text[i] ? 1 : -1;
 	}
-	return word[len] == '\0';
+	return text[len] == '\0' ? 0 : -1;
+}
+
+/* Place of a word in a sorted table; -1: it is not there. */
+static int
+shape_find(const char *const *table, size_t table_len, const uint32_t *u, size_t len)
+{
+	size_t low = 0, high = table_len, mid;
+	int order;
+
+	while (low < high) {
+		mid = (low + high) / 2;
+		order = shape_compare(u, len, table[mid]);
+		if (order == 0)
+			return (int)mid;
+		if (order < 0)
+			high = mid;
+		else
+			low = mid + 1;
+	}
+	return -1;
 }
 
 void
-shape_word(struct shape *s, const uint32_t *u, size_t len, uint64_t hash)
+shape_word(struct shape *s, const uint32_t *u, size_t len)
 {
-	size_t i;
+	int cue;
 
-	(void)hash;
 	s->words++;
 	s->letters += (uint32_t)len;
 	s->long_words += len >= 9;
@@ -212,14 +233,11 @@ shape_word(struct shape *s, const uint32_t *u, size_t len, uint64_t hash)
 	s->single += len == 1;
 	if (len < 2 || len > 13 || u[0] < 'a' || u[0] > 'z')
 		return;
-	for (i = 0; i < TEXT_CUES; i++) {
-		if ((uint32_t)shape_cues[i][0] == u[0] && shape_is(shape_cues[i], u, len)) {
-			s->cue[i]++;
-			return;
-		}
-	}
-	for (i = 0; i < ARRAY_LEN(shape_code); i++)
-		s->code += shape_is(shape_code[i], u, len);
+	cue = shape_find(shape_cues, TEXT_CUES, u, len);
+	if (cue >= 0)
+		s->cue[cue]++;
+	else
+		s->code += shape_find(shape_code, ARRAY_LEN(shape_code), u, len) >= 0;
 }
 
 static float

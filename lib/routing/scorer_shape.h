@@ -29,6 +29,6 @@ struct shape {
 
 void shape_begin(struct shape *s);
 void shape_units(struct shape *s, const uint32_t *u, size_t n);
-/* One word or number of the text; hash as text_words makes it. */
-void shape_word(struct shape *s, const uint32_t *u, size_t len, uint64_t hash);
+/* One word or number of the text. */
+void shape_word(struct shape *s, const uint32_t *u, size_t len);
 void shape_end(float out[TEXT_SHAPES], const struct shape *s);

@@ -2,9 +2,9 @@
 /*
  * scorer_text.c - the hashed n-grams of a prompt
  *
- * The text is first brought to units: code points in lower case, runs of white space as one space,
- * digits above the first three of a run dropped. A word is a run of letters and digits; words and
- * pairs of neighbours go into one table, runs of 3 to 5 units (over word borders) into another.
+ * The text is first brought to units: code points in lower case, runs of white space as one space.
+ * A word is a run of letters and digits; words and
+ * pairs of neighbours go into one table, runs of 3 and 4 units (over word borders) into another.
  * The hash gives bucket and sign, so that collisions cancel on average.
  */
 #include <math.h>
@@ -164,7 +164,7 @@ text_words(struct text_scratch *s, const uint32_t *u, size_t n, struct shape *sh
 			text_count(s, &touched, (before ^ hash >> 7) * TEXT_PRIME, 0,
 				TEXT_WORD_BITS);
 		before = hash | 1;
-		shape_word(shape, &u[from], i - from, hash);
+		shape_word(shape, &u[from], i - from);
 	}
 	return text_settle(s, 0, touched);
 }

@@ -19,7 +19,7 @@ enum {
 	TEXT_PART_UNITS = 6144,
 	TEXT_UNITS_MAX = 2 * TEXT_PART_UNITS,
 	TEXT_GRAM_MIN = 3,
-	TEXT_GRAM_MAX = 5,
+	TEXT_GRAM_MAX = 4,
 };
 
 /* Shape of a text; one row each. Counts are dampened by log(1 + n), shares are per character or
@@ -69,16 +69,18 @@ enum text_shape {
 	SHAPE_CUES
 };
 
-/* Each of these words is one more entry: log(1 + how often). */
+/* Each of these words is one more entry: log(1 + how often). Sorted. */
 #define TEXT_CUE_LIST(X)                                                                           \
-	X("which") X("what") X("who") X("when") X("where") X("why") X("how") X("not") X("except")  \
-	X("true") X("false") X("following") X("best") X("most") X("least") X("likely") X("if")     \
-	X("calculate") X("find") X("statement") X("all") X("none") X("both") X("neither")          \
-	X("according") X("suppose") X("let") X("would") X("should") X("must") X("because")         \
-	X("assume") X("prove") X("many") X("much") X("value") X("equal") X("approximately")        \
-	X("each") X("every") X("total") X("more") X("than") X("twice") X("half") X("times")        \
-	X("left") X("per") X("cost") X("percent") X("write") X("function") X("explain") X("list")  \
-	X("first") X("then") X("the") X("of") X("is") X("you") X("he") X("she") X("answer")
+	X("according") X("all") X("answer") X("approximately") X("assume") X("because")            \
+	X("best") X("both") X("calculate") X("cost") X("each") X("equal") X("every")               \
+	X("except") X("explain") X("false") X("find") X("first") X("following")                    \
+	X("function") X("half") X("he") X("how") X("if") X("is") X("least") X("left")              \
+	X("let") X("likely") X("list") X("many") X("more") X("most") X("much")                     \
+	X("must") X("neither") X("none") X("not") X("of") X("per") X("percent")                    \
+	X("prove") X("she") X("should") X("statement") X("suppose") X("than") X("the")             \
+	X("then") X("times") X("total") X("true") X("twice") X("value") X("what")                  \
+	X("when") X("where") X("which") X("who") X("why") X("would") X("write")                    \
+	X("you")
 
 enum {
 #define X(word) +1
