@@ -22,14 +22,14 @@
  * start of the image). what names the file in messages. ERR_CONFIG: not a tokenizer.json, or it
  * wants a component that is not supported; the text names the key and the component.
  */
-MUST enum err_code tokenizer_compile(struct buf *out, const char *what, const char *json, size_t len,
-	struct err *e);
+MUST enum err_code tokenizer_compile(
+	struct buf *out, const char *what, const char *json, size_t len, struct err *e);
 
 struct tokenizer; /* immutable; any number of threads may encode with it */
 
 /* The image must outlive the tokenizer. Every offset in it is checked: ERR_CONFIG. */
-MUST enum err_code tokenizer_attach(struct tokenizer **out, const void *image, size_t len,
-	struct err *e);
+MUST enum err_code tokenizer_attach(
+	struct tokenizer **out, const void *image, size_t len, struct err *e);
 void tokenizer_free(struct tokenizer **t_p);
 
 /* Every id is smaller: 1 + the largest that the vocabulary, the added and special tokens have. */
@@ -46,7 +46,10 @@ struct tokens {
 	size_t dropped; /* tokens that truncation cut off */
 };
 
-#define TOKENS_INIT {NULL, NULL, 0, 0, 0}
+#define TOKENS_INIT                                                                                \
+	{                                                                                          \
+		NULL, NULL, 0, 0, 0                                                                \
+	}
 void tokens_fini(struct tokens *t);
 
 /* Where a text that is too long loses tokens. */

@@ -521,6 +521,10 @@ one_compile(struct tokenizer_draft *d, const struct family *f, struct json v, st
 			TOKENIZER_STEPS_MAX)
 			return err_set(e, ERR_CONFIG, "%s: %s: more than %d components", d->what,
 				f->key, TOKENIZER_STEPS_MAX - 2);
+		if (d->head.maps >= TOKENIZER_MAPS_MAX)
+			return err_set(e, ERR_CONFIG,
+				"%s: %s: more than %d components that map characters", d->what,
+				f->key, TOKENIZER_MAPS_MAX - 1);
 		return f->rows[i].fn(d, v, e);
 	}
 	return unknown_type(d, f, v, e);

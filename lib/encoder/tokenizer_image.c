@@ -95,7 +95,7 @@ head_fits(const struct tokenizer *t)
 	size_t frames = SECTION_COUNT(t, SECTION_FRAME);
 
 	if (h->model >= MODELS || h->ids > TOKENIZER_NONE || !id_fits_or_none(t, h->unknown) ||
-		h->strategy >= STRATEGIES || h->maps > TOKENIZER_STEPS_MAX)
+		h->strategy >= STRATEGIES || h->maps > TOKENIZER_MAPS_MAX)
 		return false;
 	if (h->single > frames || h->single_len > frames - h->single || h->pair > frames ||
 		h->pair_len > frames - h->pair)

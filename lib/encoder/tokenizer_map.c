@@ -7,19 +7,11 @@
  * their being all MAP_SAME (block 0).
  */
 #include <string.h>
-#include <utf8proc.h>
 
 #include "lib/base/utf8.h"
 #include "lib/encoder/tokenizer_parts.h"
 
 enum { MAP_POINTS_MAX = 64 };
-
-static bool
-is_mark(uint32_t c)
-{
-	return c >= 0x300 && c < UNICODE_USED &&
-	       utf8proc_get_property((utf8proc_int32_t)c)->combining_class != 0;
-}
 
 static uint32_t
 map_entry(struct tokenizer_draft *d, uint32_t c, const uint32_t *points, size_t len)
@@ -28,12 +20,12 @@ map_entry(struct tokenizer_draft *d, uint32_t c, const uint32_t *points, size_t 
 	struct tokenizer_span span;
 	uint32_t mark = 0;
 
+	if (len == 1 && points[0] == c) /* nearly always */
+		return MAP_SAME | (tokenizer_unicode_order(c) != 0 ? MAP_MARK : 0);
 	for (size_t i = 0; i < len; i++) {
 		utf8_add(&text, points[i]);
-		mark |= is_mark(points[i]) ? MAP_MARK : 0;
+		mark |= tokenizer_unicode_order(points[i]) != 0 ? MAP_MARK : 0;
 	}
-	if (len == 1 && points[0] == c)
-		return MAP_SAME | mark;
 	span = tokenizer_draft_text(d, buf_str(&text), text.len);
 	d->too_large = d->too_large || span.len > MAP_LEN(~0u) || span.at > MAP_AT_MAX;
 	return MAP_TEXT | mark | span.at << 8 | span.len;

@@ -8,7 +8,7 @@
 #include "lib/base/utf8.h"
 #include "lib/encoder/tokenizer_parts.h"
 
-enum { ROOM = 512, SORT_SMALL = 16 };
+enum { ROOM = 512 };
 
 /* The text a step reads, and where what it makes goes. */
 struct pass {
@@ -44,12 +44,11 @@ run_sort(uint32_t *points, size_t len, uint32_t *spare)
 	size_t starts[257] = {0};
 
 	for (size_t i = 0; i < len; i++)
-		starts[utf8proc_get_property((utf8proc_int32_t)points[i])->combining_class + 1]++;
+		starts[tokenizer_unicode_order(points[i]) + 1]++;
 	for (size_t i = 1; i < 257; i++)
 		starts[i] += starts[i - 1];
 	for (size_t i = 0; i < len; i++)
-		spare[starts[utf8proc_get_property((utf8proc_int32_t)points[i])
-				     ->combining_class]++] = points[i];
+		spare[starts[tokenizer_unicode_order(points[i])]++] = points[i];
 	memcpy(points, spare, len * sizeof(*points));
 }
 
@@ -59,8 +58,7 @@ points_order(uint32_t *points, size_t len, uint32_t *spare)
 	size_t begin = 0;
 
 	for (size_t i = 0; i <= len; i++) {
-		if (i < len &&
-			utf8proc_get_property((utf8proc_int32_t)points[i])->combining_class != 0)
+		if (i < len && tokenizer_unicode_order(points[i]) != 0)
 			continue;
 		if (i - begin > 1)
 			run_sort(points + begin, i - begin, spare);

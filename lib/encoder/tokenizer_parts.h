@@ -18,6 +18,7 @@ enum {
 	TOKENIZER_TEXT_MAX = 64 << 20, /* bytes of one input */
 	TOKENIZER_STAGE_MAX = 1 << 30, /* bytes that normalizing may make of it */
 	TOKENIZER_STEPS_MAX = 256, /* components of one Sequence */
+	TOKENIZER_MAPS_MAX = 16, /* components that map single characters */
 	TOKENIZER_AFFIX_MAX = 64, /* bytes of a subword prefix or suffix */
 	TOKENIZER_BLOCKS = 0x110000 / 256, /* of 256 code points each */
 	TOKENIZER_NONE = 0x7fffffff, /* no id */
@@ -242,6 +243,8 @@ uint32_t tokenizer_class(const struct tokenizer *t, uint32_t c);
 /* tokenizer_unicode.c; classes: one per code point up to 0x10ffff */
 void tokenizer_unicode_classes(uint16_t *classes);
 bool tokenizer_unicode_decomposes(uint32_t c, bool compat);
+/* The combining class; 0: nothing is put in order around c. */
+unsigned tokenizer_unicode_order(uint32_t c);
 /* Lower case of c into out[3]; how many. */
 size_t tokenizer_unicode_lower(uint32_t *out, uint32_t c);
 /* The printable character of GPT-2's byte alphabet. */
@@ -323,7 +326,14 @@ enum tokenizer_found tokenizer_pattern_find(size_t *begin, size_t *end, const st
 /* Models: ids of one piece of text are added to out. False: an unknown token and none is set. */
 typedef bool tokenizer_model_fn(struct tokens *out, const struct tokenizer *t,
 	struct tokenizer_scratch *s, const char *text, size_t len);
-tokenizer_model_fn tokenizer_wordpiece, tokenizer_bpe, tokenizer_unigram, tokenizer_wordlevel;
+bool tokenizer_wordpiece(struct tokens *out, const struct tokenizer *t, struct tokenizer_scratch *s,
+	const char *text, size_t len);
+bool tokenizer_bpe(struct tokens *out, const struct tokenizer *t, struct tokenizer_scratch *s,
+	const char *text, size_t len);
+bool tokenizer_unigram(struct tokens *out, const struct tokenizer *t, struct tokenizer_scratch *s,
+	const char *text, size_t len);
+bool tokenizer_wordlevel(struct tokens *out, const struct tokenizer *t, struct tokenizer_scratch *s,
+	const char *text, size_t len);
 void tokens_reserve(struct tokens *t, size_t more);
 void tokens_add(struct tokens *t, uint32_t id);
 
