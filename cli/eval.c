@@ -165,6 +165,9 @@ eval_predict(struct eval *e, const struct cli *cli, struct err *err)
 			e->labels.mode = "file";
 		return predict_scorer(&e->p, &e->plan, e->scorer.open, err);
 	}
+	/* Of models that nobody asks about, nothing has to be learned. */
+	e->train.models = e->plan.models;
+	e->train.models_len = e->plan.models_len;
 	lab_progress_begin(&bar, cli);
 	e->train.progress = lab_progress_step;
 	e->train.progress_arg = &bar;

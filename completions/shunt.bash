@@ -13,7 +13,7 @@ _shunt_lab() {
 _shunt() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}
 	local commands='status route models check eval train calibrate tokenize encode fault version help'
-	local scorers='linear heuristic random weak strong chars id oracle'
+	local scorers='linear knn elo cluster mlp mf irt heuristic random weak strong chars id oracle'
 	COMPREPLY=()
 
 	case $prev in
