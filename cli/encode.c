@@ -157,8 +157,7 @@ line_encode(void *ctx, const struct text_line *line, struct err *e)
 	struct buf *b = &s->answer;
 
 	if (line->max_length > 0)
-		options.max_length =
-			MIN(line->max_length, encoder_info(s->encoder)->max_tokens);
+		options.max_length = MIN(line->max_length, encoder_info(s->encoder)->max_tokens);
 	if (tokenizer_encode(&s->tokens, encoder_tokenizer(s->encoder), s->scratch, line->text,
 		    line->has_pair ? &line->pair : NULL, &options, e) != ERR_OK)
 		return e->code;

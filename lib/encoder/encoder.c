@@ -115,7 +115,8 @@ make_arena(struct encoder *enc, uint32_t threads, struct err *e)
 	if (h->layers > 0)
 		enc->call.scratch_len = kernel_scratch_bytes(enc->kernel, &shape);
 	enc->arena_len = place(enc, NULL);
-	map = mmap(NULL, enc->arena_len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	map = mmap(
+		NULL, enc->arena_len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (map == MAP_FAILED)
 		return err_set(e, ERR_SYS, "encoder: %zu bytes of working memory: %s",
 			enc->arena_len, strerror(errno));
@@ -129,8 +130,8 @@ attach_tokenizer(struct encoder *enc, struct err *e)
 {
 	if (enc->header.tokenizer_len == 0)
 		return ERR_OK;
-	return tokenizer_attach(&enc->tokenizer, enc->image + enc->layout.tokenizer,
-		enc->header.tokenizer_len, e);
+	return tokenizer_attach(
+		&enc->tokenizer, enc->image + enc->layout.tokenizer, enc->header.tokenizer_len, e);
 }
 
 static enum err_code

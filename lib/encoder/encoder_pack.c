@@ -16,7 +16,7 @@ enum { NAME_MAX_HERE = 192, NO_LAYER = -1 };
 
 struct packer {
 	const struct encoder_source *s;
-	char *image;	/* NULL: only look */
+	char *image; /* NULL: only look */
 	uint64_t parameters;
 	uint32_t labels;
 	float *weights; /* with image: room for the largest linear */
@@ -35,13 +35,13 @@ static bool
 in_encoder(const struct encoder_source *s, enum model_part part)
 {
 	return part < MODEL_HEAD_DENSE ||
-		(part == MODEL_HEAD_DENSE && s->config.family->head_dense_in_prefix);
+	       (part == MODEL_HEAD_DENSE && s->config.family->head_dense_in_prefix);
 }
 
 /* "bert.encoder.layer.3.output.dense" and an ending. */
 static const struct tensor *
-part_find(char name[NAME_MAX_HERE], const struct encoder_source *s, enum model_part part,
-	int layer, const char *ending)
+part_find(char name[NAME_MAX_HERE], const struct encoder_source *s, enum model_part part, int layer,
+	const char *ending)
 {
 	const struct model_family *f = s->config.family;
 	const char *prefix = in_encoder(s, part) ? s->prefix : "";
@@ -71,7 +71,8 @@ part_tensor(const struct tensor **out, struct packer *p, const struct part *part
 	if (t->rank != rank || t->shape[0] != part->rows ||
 		(rank == 2 && t->shape[1] != part->columns))
 		return err_set(p->e, ERR_CONFIG,
-			"%s: tensor %s has %u dimensions, %llu x %llu; config.json asks for %u x %u",
+			"%s: tensor %s has %u dimensions, %llu x %llu; config.json asks for %u x "
+			"%u",
 			t->file, name, t->rank, (unsigned long long)t->shape[0],
 			(unsigned long long)t->shape[1], part->rows, MAX(part->columns, 1));
 	p->parameters += t->elements;
@@ -112,8 +113,8 @@ pack_linear(struct packer *p, const struct part *parts, size_t count, size_t at)
 		if (code == ERR_OK)
 			code = part_tensor(&bias, p, &vector, "bias", "bias");
 		if (code == ERR_OK && p->image != NULL)
-			code = tensor_floats(p->weights + (size_t)out * in, weight, 0,
-				weight->elements, p->e);
+			code = tensor_floats(
+				p->weights + (size_t)out * in, weight, 0, weight->elements, p->e);
 		if (code == ERR_OK && p->image != NULL)
 			code = tensor_floats(p->bias + out, bias, 0, bias->elements, p->e);
 		if (code != ERR_OK)
@@ -155,8 +156,8 @@ pack_layer(struct packer *p, int layer)
 }
 
 enum err_code
-encoder_pack_words(char *out, const struct tensor *t, size_t columns, enum encoder_dtype dtype,
-	struct err *e)
+encoder_pack_words(
+	char *out, const struct tensor *t, size_t columns, enum encoder_dtype dtype, struct err *e)
 {
 	AUTO(buf_fini) struct buf row = BUF_INIT;
 	enum err_code code = ERR_OK;
@@ -194,8 +195,8 @@ pack_tables(struct packer *p)
 	enum err_code code = part_tensor(&t, p, &words, "weight", "weight");
 
 	if (code == ERR_OK && p->image != NULL)
-		code = encoder_pack_words(p->image + l->words, t, c->hidden,
-			(enum encoder_dtype)h->dtype, p->e);
+		code = encoder_pack_words(
+			p->image + l->words, t, c->hidden, (enum encoder_dtype)h->dtype, p->e);
 	if (code == ERR_OK)
 		code = part_tensor(&t, p, &positions, "weight", "weight");
 	if (code == ERR_OK && p->image != NULL)
@@ -225,7 +226,7 @@ bucket_of(int distance, uint32_t buckets)
 	if (n < exact)
 		return base + n;
 	far = exact + (uint32_t)(logf((float)n / (float)exact) / logf(128.0f / (float)exact) *
-			  (float)(half - exact));
+				 (float)(half - exact));
 	return base + MIN(far, half - 1);
 }
 
@@ -284,8 +285,8 @@ pack_head(struct packer *p)
 static void
 find_prefix(struct encoder_source *s)
 {
-	const char *const prefixes[] = {s->config.family->prefix, "", "model.", "auto_model.",
-		"0.auto_model."};
+	const char *const prefixes[] = {
+		s->config.family->prefix, "", "model.", "auto_model.", "0.auto_model."};
 	char name[NAME_MAX_HERE];
 
 	for (size_t i = 0; i < ARRAY_LEN(prefixes); i++) {

@@ -27,8 +27,8 @@ check_text(const struct encoder *enc, const struct encoder_input *in, size_t num
 				number, in->ids[i], h->vocab);
 		if (in->types != NULL && in->types[i] > 0 && h->types > 0 &&
 			in->types[i] >= h->types)
-			return err_set(e, ERR_INPUT, "text %zu: segment %u; the model has %u", number,
-				in->types[i], h->types);
+			return err_set(e, ERR_INPUT, "text %zu: segment %u; the model has %u",
+				number, in->types[i], h->types);
 	}
 	return ERR_OK;
 }
@@ -40,8 +40,8 @@ check_batch(struct encoder *enc, const struct encoder_input *in, size_t count, s
 	uint32_t tokens = 0;
 
 	if (count > enc->batch_max)
-		return err_set(e, ERR_INPUT, "%zu texts; at most %u in a pass", count,
-			enc->batch_max);
+		return err_set(
+			e, ERR_INPUT, "%zu texts; at most %u in a pass", count, enc->batch_max);
 	enc->starts[0] = 0;
 	for (size_t i = 0; i < count; i++) {
 		enum err_code code = check_text(enc, &in[i], i, e);
@@ -50,8 +50,8 @@ check_batch(struct encoder *enc, const struct encoder_input *in, size_t count, s
 			return code;
 		tokens += (uint32_t)in[i].len;
 		if (tokens > enc->tokens_max)
-			return err_set(e, ERR_INPUT, "more than %u tokens in a pass",
-				enc->tokens_max);
+			return err_set(
+				e, ERR_INPUT, "more than %u tokens in a pass", enc->tokens_max);
 		enc->starts[i + 1] = tokens;
 	}
 	return ERR_OK;
@@ -127,13 +127,14 @@ run_layers(struct encoder *enc, const struct kernel_batch *batch)
 {
 	const struct packed_header *h = &enc->header;
 	const struct packed_layout *l = &enc->layout;
+	uint32_t head_dim = h->hidden / h->heads;
 	struct kernel_layer layer = {
 		.hidden = h->hidden,
 		.ffn = h->ffn,
 		.activation = (enum kernel_epilogue)h->activation,
 		.attention = {.heads = h->heads,
-			.head_dim = h->hidden / h->heads,
-			.scale = 1.0f / sqrtf((float)(h->hidden / h->heads)),
+			.head_dim = head_dim,
+			.scale = 1.0f / sqrtf((float)head_dim),
 			.bias_span = h->max_tokens - 1},
 	};
 
@@ -206,8 +207,7 @@ run_static(const struct encoder *enc, float *out, const struct encoder_input *in
 {
 	const struct packed_header *h = &enc->header;
 	const uint32_t *row_of = (const uint32_t *)(const void *)(enc->image + enc->layout.row_of);
-	const float *weight_of =
-		(const float *)(const void *)(enc->image + enc->layout.weight_of);
+	const float *weight_of = (const float *)(const void *)(enc->image + enc->layout.weight_of);
 	float *row = enc->word;
 	size_t known = 0;
 
@@ -229,8 +229,8 @@ run_static(const struct encoder *enc, float *out, const struct encoder_input *in
 }
 
 static void
-run_transformer(struct encoder *enc, const struct encoder_input *in, size_t count,
-	enum encoder_pool pool)
+run_transformer(
+	struct encoder *enc, const struct encoder_input *in, size_t count, enum encoder_pool pool)
 {
 	size_t hidden = enc->header.hidden, stride = kernel_stride(hidden);
 	struct kernel_batch batch = {
@@ -241,8 +241,8 @@ run_transformer(struct encoder *enc, const struct encoder_input *in, size_t coun
 	embed(enc, in, count);
 	run_layers(enc, &batch);
 	for (size_t t = 0; t < count; t++)
-		pool_text(enc, enc->embeddings + t * hidden,
-			enc->state.x + enc->starts[t] * stride, (uint32_t)in[t].len, pool);
+		pool_text(enc, enc->embeddings + t * hidden, enc->state.x + enc->starts[t] * stride,
+			(uint32_t)in[t].len, pool);
 	if (enc->header.labels > 0)
 		run_head(enc, (uint32_t)count);
 }

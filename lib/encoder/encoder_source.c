@@ -68,8 +68,8 @@ fill_header(struct encoder_source *s)
 	h->types = c->types;
 	h->buckets = c->buckets;
 	h->labels = c->labels;
-	h->max_tokens = c->max_tokens == 0 || c->family == NULL ? c->max_tokens
-								: MIN(c->max_tokens, room);
+	h->max_tokens =
+		c->max_tokens == 0 || c->family == NULL ? c->max_tokens : MIN(c->max_tokens, room);
 	if (h->max_tokens == 0)
 		h->max_tokens = room;
 	h->padding_id = c->padding;
@@ -86,8 +86,8 @@ static enum err_code
 compile_tokenizer(struct encoder_source *s, struct err *e)
 {
 	struct model_file file;
-	enum err_code code = model_folder_get(
-		&file, s->folder, tokenizer_json, PACKED_TOKENIZER_MAX / 4, e);
+	enum err_code code =
+		model_folder_get(&file, s->folder, tokenizer_json, PACKED_TOKENIZER_MAX / 4, e);
 
 	if (code != ERR_OK || file.data == NULL)
 		return code;
@@ -112,7 +112,8 @@ source_read(struct encoder_source *s, const struct encoder_plan *plan, struct er
 	if (code != ERR_OK)
 		return code;
 	fill_header(s);
-	code = s->config.family != NULL ? encoder_look_transformer(s, e) : encoder_look_static(s, e);
+	code = s->config.family != NULL ? encoder_look_transformer(s, e)
+					: encoder_look_static(s, e);
 	if (code == ERR_OK)
 		code = compile_tokenizer(s, e);
 	if (code != ERR_OK)

@@ -27,8 +27,7 @@ read_unknown(struct encoder_source *s, struct err *e)
 	struct json root, model;
 	char unknown[128];
 	uint64_t id;
-	enum err_code code =
-		model_folder_get(&file, s->folder, name, PACKED_TOKENIZER_MAX / 4, e);
+	enum err_code code = model_folder_get(&file, s->folder, name, PACKED_TOKENIZER_MAX / 4, e);
 
 	s->header.dropped_id = s->header.vocab;
 	if (code != ERR_OK || file.data == NULL)
@@ -127,8 +126,8 @@ encoder_pack_static(const struct encoder_source *s, char *image, struct err *e)
 	if (mapping != NULL)
 		code = pack_rows(s, mapping, (uint32_t *)(void *)(image + l->row_of), e);
 	if (code == ERR_OK && weights != NULL)
-		code = tensor_floats((float *)(void *)(image + l->weight_of), weights, 0,
-			weights->elements, e);
+		code = tensor_floats(
+			(float *)(void *)(image + l->weight_of), weights, 0, weights->elements, e);
 	if (code != ERR_OK)
 		return code;
 	return encoder_pack_words(image + l->words, find_table(s), s->header.hidden,

@@ -37,8 +37,8 @@ float
 half_f16_to_f32(uint16_t h)
 {
 	if ((h & 0x7c00) == 0x7c00) /* infinity, NaN */
-		return float_of((uint32_t)(h & 0x8000) << 16 | 0x7f800000 |
-			(uint32_t)(h & 0x3ff) << 13);
+		return float_of(
+			(uint32_t)(h & 0x8000) << 16 | 0x7f800000 | (uint32_t)(h & 0x3ff) << 13);
 	return finite_f16(h);
 }
 

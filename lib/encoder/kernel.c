@@ -86,11 +86,9 @@ layer_from_parts(const struct kernel *k, const struct kernel_call *call,
 	const struct kernel_batch *batch)
 {
 	const struct kernel_linear qkv = {l->qkv, l->hidden, 3 * l->hidden, KERNEL_NONE, NULL};
-	const struct kernel_linear out = {
-		l->out, l->hidden, l->hidden, KERNEL_RESIDUAL, state->x};
+	const struct kernel_linear out = {l->out, l->hidden, l->hidden, KERNEL_RESIDUAL, state->x};
 	const struct kernel_linear up = {l->up, l->hidden, l->ffn, l->activation, NULL};
-	const struct kernel_linear down = {
-		l->down, l->ffn, l->hidden, KERNEL_RESIDUAL, state->x};
+	const struct kernel_linear down = {l->down, l->ffn, l->hidden, KERNEL_RESIDUAL, state->x};
 
 	k->linear(call, &qkv, state->qkv, state->x, batch->tokens);
 	(k->attention != NULL ? k->attention : kernel_plain_attention)(

@@ -87,9 +87,9 @@ blas_attention(const struct kernel_call *call, const struct kernel_attention *a,
 
 		for (uint32_t h = 0; h < a->heads; h++) {
 			const float *query = qkv + (size_t)batch->starts[t] * (size_t)from +
-				(size_t)h * a->head_dim;
+					     (size_t)h * a->head_dim;
 			float *out = context + (size_t)batch->starts[t] * (size_t)to +
-				(size_t)h * a->head_dim;
+				     (size_t)h * a->head_dim;
 
 			cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, len, len, dim, 1.0f,
 				query, from, query + hidden, from, 0.0f, scores, row);

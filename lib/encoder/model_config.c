@@ -30,7 +30,9 @@ member(const struct reader *r, const char *name, const char *other)
 
 	if ((v.type == JSON_NONE || v.type == JSON_NULL) && other != NULL)
 		v = json_get(r->root, other);
-	return v.type == JSON_NULL ? (struct json){.type = JSON_NONE} : v;
+	if (v.type == JSON_NULL)
+		v.type = JSON_NONE;
+	return v;
 }
 
 /* What a size may be, and what it is where the file does not say; no fallback: it must. */
@@ -83,8 +85,7 @@ read_sizes(struct model_config *c, const struct reader *r)
 	enum err_code code = ERR_OK;
 
 	for (size_t i = 0; i < ARRAY_LEN(sizes) && code == ERR_OK; i++)
-		code = read_size(
-			sizes[i].out, r, sizes[i].name, sizes[i].other, sizes[i].range);
+		code = read_size(sizes[i].out, r, sizes[i].name, sizes[i].other, sizes[i].range);
 	if (code == ERR_OK && f->positions_after_padding)
 		code = read_size(&padding, r, "pad_token_id", NULL,
 			(struct range){0, MODEL_POSITIONS_MAX, 1});
@@ -146,8 +147,8 @@ read_eps(struct model_config *c, const struct reader *r)
 
 	if (!c->family->hidden_eps_fixed && v.type != JSON_NONE &&
 		(!json_double(&eps, v) || !((float)eps > 0 && eps < 1)))
-		return err_set(r->e, ERR_CONFIG, "%s: layer_norm_eps must lie between 0 and 1",
-			r->what);
+		return err_set(
+			r->e, ERR_CONFIG, "%s: layer_norm_eps must lie between 0 and 1", r->what);
 	c->norm_eps = (float)eps;
 	return ERR_OK;
 }
@@ -164,8 +165,8 @@ read_unsupported(const struct reader *r)
 	if (json_is_true(member(r, "is_decoder", NULL)) ||
 		json_is_true(member(r, "add_cross_attention", NULL)) ||
 		json_is_true(member(r, "is_encoder_decoder", NULL)))
-		return err_set(r->e, ERR_CONFIG, "%s: decoders are not supported, only encoders",
-			r->what);
+		return err_set(
+			r->e, ERR_CONFIG, "%s: decoders are not supported, only encoders", r->what);
 	return ERR_OK;
 }
 
@@ -179,24 +180,27 @@ read_labels(struct model_config *c, const struct reader *r)
 	uint32_t count = 0;
 
 	if (map.type == JSON_NONE)
-		return read_size(&c->labels, r, "num_labels", NULL,
-			(struct range){1, MODEL_LABELS_MAX, 0});
+		return read_size(
+			&c->labels, r, "num_labels", NULL, (struct range){1, MODEL_LABELS_MAX, 0});
 	while (json_next_member(&it, &key, &value))
 		count++;
 	if (map.type != JSON_OBJECT || count == 0 || count > MODEL_LABELS_MAX)
-		return err_set(r->e, ERR_CONFIG, "%s: id2label must be an object with 1 to %d names",
-			r->what, MODEL_LABELS_MAX);
+		return err_set(r->e, ERR_CONFIG,
+			"%s: id2label must be an object with 1 to %d names", r->what,
+			MODEL_LABELS_MAX);
 	/* Nearly always in order, so one walk finds them; else they are looked up one by one. */
 	it = json_iter(map);
 	for (uint32_t i = 0; i < count; i++) {
 		(void)snprintf(id, sizeof(id), "%u", i);
 		if (!json_next_member(&it, &key, &value) || !json_equals(key, id)) {
-			value = count <= 4096 ? json_get(map, id) : (struct json){.type = JSON_NONE};
+			value = count <= 4096 ? json_get(map, id)
+					      : (struct json){.type = JSON_NONE};
 			it = (struct json_iter){NULL, NULL};
 		}
 		if (!json_copy_text(name, sizeof(name), value))
 			return err_set(r->e, ERR_CONFIG,
-				"%s: id2label: label %u is missing, too long or no string", r->what, i);
+				"%s: id2label: label %u is missing, too long or no string", r->what,
+				i);
 		buf_add(&c->label_names, name, strlen(name) + 1);
 	}
 	c->labels = count;

@@ -19,12 +19,12 @@ enum { JSON_FILE_MAX = 4 * 1024 * 1024 };
 struct entry {
 	struct entry *next;
 	char *path; /* for messages */
-	void *map;  /* NULL: nothing mapped */
+	void *map; /* NULL: nothing mapped */
 	size_t len;
 };
 
 struct model_folder {
-	char *path;	 /* for messages, and to open on disk */
+	char *path; /* for messages, and to open on disk */
 	struct buf base; /* folder below it: "" or "name/" */
 	const struct model_memory_file *files; /* NULL: on disk */
 	size_t files_len;
@@ -161,8 +161,8 @@ entry_map(struct entry *entry, struct err *e)
 }
 
 enum err_code
-model_folder_get(struct model_file *out, struct model_folder *f, const char *name, size_t max,
-	struct err *e)
+model_folder_get(
+	struct model_file *out, struct model_folder *f, const char *name, size_t max, struct err *e)
 {
 	struct model_file file;
 	struct entry *entry;

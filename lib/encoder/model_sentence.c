@@ -34,13 +34,16 @@ read_pooling(struct model_config *c, struct model_folder *folder, const char *na
 	for (size_t i = 0; i < ARRAY_LEN(others); i++)
 		if (json_is_true(json_get(root, others[i])))
 			return err_set(e, ERR_CONFIG,
-				"%s: %s is not supported; supported: mean and cls", what, others[i]);
+				"%s: %s is not supported; supported: mean and cls", what,
+				others[i]);
 	mode = json_get(root, "pooling_mode");
 	cls = json_is_true(json_get(root, "pooling_mode_cls_token")) || json_equals(mode, "cls");
-	mean = json_is_true(json_get(root, "pooling_mode_mean_tokens")) || json_equals(mode, "mean");
+	mean = json_is_true(json_get(root, "pooling_mode_mean_tokens")) ||
+	       json_equals(mode, "mean");
 	if (cls == mean)
-		return err_set(e, ERR_CONFIG, "%s: %s pooling is not supported; supported: mean and cls",
-			what, cls ? "mean and cls at once as" : "this");
+		return err_set(e, ERR_CONFIG,
+			"%s: %s pooling is not supported; supported: mean and cls", what,
+			cls ? "mean and cls at once as" : "this");
 	c->pool = cls ? ENCODER_POOL_CLS : ENCODER_POOL_MEAN;
 	return ERR_OK;
 }

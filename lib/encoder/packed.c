@@ -35,8 +35,8 @@ take_norm(size_t *at, size_t dim)
 }
 
 static void
-layout_layers(struct packed_layout *l, size_t *at, const struct packed_header *h,
-	const struct kernel *k)
+layout_layers(
+	struct packed_layout *l, size_t *at, const struct packed_header *h, const struct kernel *k)
 {
 	size_t in = 0;
 
@@ -67,8 +67,7 @@ packed_layout(const struct packed_header *h, const struct kernel *kernel)
 		l.positions = take_floats(&at, (size_t)h->position_rows * h->hidden);
 		l.types = take_floats(&at, (size_t)h->types * h->hidden);
 		if (h->buckets > 0)
-			l.relative = take_floats(
-				&at, h->heads * (2 * (size_t)h->max_tokens - 1));
+			l.relative = take_floats(&at, h->heads * (2 * (size_t)h->max_tokens - 1));
 		l.embed_norm = take_norm(&at, h->hidden);
 		layout_layers(&l, &at, h, kernel);
 	}
@@ -116,23 +115,22 @@ sizes_good(const struct packed_header *h)
 	bool transformer = h->layers > 0;
 
 	return between(h->layers, 0, MODEL_LAYERS_MAX) && between(h->hidden, 1, MODEL_HIDDEN_MAX) &&
-		between(h->vocab, 1, MODEL_VOCAB_MAX) &&
-		between(h->word_rows, 1, MODEL_VOCAB_MAX) && h->types <= MODEL_TYPES_MAX &&
-		h->buckets <= MODEL_BUCKETS_MAX && h->labels <= MODEL_LABELS_MAX &&
-		between(h->max_tokens, 1, MODEL_POSITIONS_MAX) &&
-		h->activation < KERNEL_EPILOGUES && h->head_activation < KERNEL_EPILOGUES &&
-		h->activation != KERNEL_RESIDUAL && h->head_activation != KERNEL_RESIDUAL &&
-		h->problem <= ENCODER_REGRESSION &&
-		between(h->pool, ENCODER_POOL_MEAN, ENCODER_POOL_CLS) && h->normalize <= 1 &&
-		h->padding_id <= h->vocab &&
-		h->position_rows == h->max_tokens + (h->padding_id < h->vocab) &&
-		h->mapped <= 1 && h->weighted <= 1 && h->dropped_id <= h->vocab &&
-		h->tokenizer_len <= PACKED_TOKENIZER_MAX &&
-		h->label_names_len <= (uint64_t)MODEL_LABELS_MAX * MODEL_LABEL_BYTES_MAX &&
-		h->norm_eps > 0 && (h->mapped || h->word_rows == h->vocab) &&
-		(!transformer || (between(h->heads, 1, MODEL_HEADS_MAX) &&
-					 between(h->ffn, 1, MODEL_FFN_MAX) &&
-					 h->hidden % h->heads == 0 && !h->mapped && !h->weighted));
+	       between(h->vocab, 1, MODEL_VOCAB_MAX) && between(h->word_rows, 1, MODEL_VOCAB_MAX) &&
+	       h->types <= MODEL_TYPES_MAX && h->buckets <= MODEL_BUCKETS_MAX &&
+	       h->labels <= MODEL_LABELS_MAX && between(h->max_tokens, 1, MODEL_POSITIONS_MAX) &&
+	       h->activation < KERNEL_EPILOGUES && h->head_activation < KERNEL_EPILOGUES &&
+	       h->activation != KERNEL_RESIDUAL && h->head_activation != KERNEL_RESIDUAL &&
+	       h->problem <= ENCODER_REGRESSION &&
+	       between(h->pool, ENCODER_POOL_MEAN, ENCODER_POOL_CLS) && h->normalize <= 1 &&
+	       h->padding_id <= h->vocab &&
+	       h->position_rows == h->max_tokens + (h->padding_id < h->vocab) && h->mapped <= 1 &&
+	       h->weighted <= 1 && h->dropped_id <= h->vocab &&
+	       h->tokenizer_len <= PACKED_TOKENIZER_MAX &&
+	       h->label_names_len <= (uint64_t)MODEL_LABELS_MAX * MODEL_LABEL_BYTES_MAX &&
+	       h->norm_eps > 0 && (h->mapped || h->word_rows == h->vocab) &&
+	       (!transformer || (between(h->heads, 1, MODEL_HEADS_MAX) &&
+					between(h->ffn, 1, MODEL_FFN_MAX) &&
+					h->hidden % h->heads == 0 && !h->mapped && !h->weighted));
 }
 
 /* labels names, each with its NUL, and nothing else. */
@@ -144,7 +142,7 @@ names_good(const struct packed_header *h, const char *names)
 	for (size_t i = 0; i < h->label_names_len; i++)
 		count += names[i] == '\0';
 	return count == h->labels &&
-		(h->label_names_len == 0 || names[h->label_names_len - 1] == '\0');
+	       (h->label_names_len == 0 || names[h->label_names_len - 1] == '\0');
 }
 
 static bool
@@ -159,8 +157,8 @@ rows_good(const struct packed_header *h, const void *rows)
 }
 
 enum err_code
-packed_check(struct packed_header *out, struct packed_layout *layout,
-	const struct kernel **kernel, const void *image, size_t len, struct err *e)
+packed_check(struct packed_header *out, struct packed_layout *layout, const struct kernel **kernel,
+	const void *image, size_t len, struct err *e)
 {
 	struct packed_header h;
 	struct packed_layout l;
@@ -178,8 +176,8 @@ packed_check(struct packed_header *out, struct packed_layout *layout,
 		h.architecture[sizeof(h.architecture) - 1] != '\0')
 		return err_set(e, ERR_CONFIG, "packed model: its header is damaged");
 	k = h.isa < ENCODER_ISAS && h.isa != ENCODER_ISA_AUTO && h.dtype < ENCODER_DTYPES
-		? kernel_find((enum encoder_isa)h.isa, (enum encoder_dtype)h.dtype)
-		: NULL;
+		    ? kernel_find((enum encoder_isa)h.isa, (enum encoder_dtype)h.dtype)
+		    : NULL;
 	if (k == NULL)
 		return err_set(e, ERR_CONFIG, "packed model: %s on %s does not run on this machine",
 			encoder_dtype_name((enum encoder_dtype)h.dtype),

@@ -161,12 +161,12 @@ read_tensor(const struct reader *r, struct json key, struct json v, struct err *
 
 	json_text(&name, key);
 	if (name.len == 0 || strlen(buf_str(&name)) != name.len)
-		return err_set(e, ERR_CONFIG, "%s: a tensor's name is empty or holds a NUL",
-			r->file);
+		return err_set(
+			e, ERR_CONFIG, "%s: a tensor's name is empty or holds a NUL", r->file);
 	if (v.type != JSON_OBJECT)
 		code = err_set(e, ERR_CONFIG, "not an object");
 	else if (json_count(v, "dtype") > 1 || json_count(v, "shape") > 1 ||
-		json_count(v, "data_offsets") > 1)
+		 json_count(v, "data_offsets") > 1)
 		code = err_set(e, ERR_CONFIG, "a key stands there twice");
 	if (code == ERR_OK)
 		code = read_dtype(t, json_get(v, "dtype"), e);
@@ -264,8 +264,8 @@ add_file(struct safetensors *s, const char *what, const void *data, size_t len, 
 	r.file = s->files[s->files_len++];
 	r.data = (const char *)data + 8 + header_len;
 	r.data_len = len - 8 - (size_t)header_len;
-	code = model_json_check(&header, what,
-		(struct model_file){(const char *)data + 8, (size_t)header_len}, e);
+	code = model_json_check(
+		&header, what, (struct model_file){(const char *)data + 8, (size_t)header_len}, e);
 	if (code != ERR_OK)
 		return err_wrap(e, "header");
 	if (header.type != JSON_OBJECT)
@@ -286,8 +286,8 @@ add_file(struct safetensors *s, const char *what, const void *data, size_t len, 
 }
 
 enum err_code
-safetensors_parse(struct safetensors **out, const char *what, const void *data, size_t len,
-	struct err *e)
+safetensors_parse(
+	struct safetensors **out, const char *what, const void *data, size_t len, struct err *e)
 {
 	AUTO(safetensors_free) struct safetensors *s = safetensors_new();
 	enum err_code code = add_file(s, what, data, len, e);
@@ -312,13 +312,14 @@ add_shard(struct safetensors *s, struct model_folder *folder, const char *name, 
 		if (strcmp(s->files[i], what) == 0)
 			return ERR_OK;
 	if (s->files_len == SAFETENSORS_FILES_MAX)
-		return err_set(e, ERR_CONFIG, "%s: more than %d files", what, SAFETENSORS_FILES_MAX);
+		return err_set(
+			e, ERR_CONFIG, "%s: more than %d files", what, SAFETENSORS_FILES_MAX);
 	code = model_folder_get(&file, folder, name, SIZE_MAX, e);
 	if (code != ERR_OK)
 		return code;
 	if (file.data == NULL)
-		return err_set(e, ERR_CONFIG, "%s: the index names this file, but it is missing",
-			what);
+		return err_set(
+			e, ERR_CONFIG, "%s: the index names this file, but it is missing", what);
 	return add_file(s, what, file.data, file.len, e);
 }
 

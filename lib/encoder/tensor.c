@@ -79,11 +79,11 @@ tensor_floats(float *out, const struct tensor *t, uint64_t first, uint64_t count
 	CHECK(first <= t->elements && count <= t->elements - first);
 	if (from[t->dtype] == NULL)
 		return err_set(e, ERR_CONFIG,
-			"%s: tensor %.120s is %s; weights can be F32, F16, BF16, F64 or I8", t->file,
-			t->name, tensor_dtype_name(t->dtype));
+			"%s: tensor %.120s is %s; weights can be F32, F16, BF16, F64 or I8",
+			t->file, t->name, tensor_dtype_name(t->dtype));
 	from[t->dtype](out, (const char *)t->data + first * tensor_dtype_bytes(t->dtype), count);
 	if (!all_finite(out, count))
-		return err_set(e, ERR_CONFIG, "%s: tensor %.120s holds infinity or NaN", t->file,
-			t->name);
+		return err_set(
+			e, ERR_CONFIG, "%s: tensor %.120s holds infinity or NaN", t->file, t->name);
 	return ERR_OK;
 }

@@ -48,8 +48,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 		stop = stop != NULL ? stop : end;
 		if (stop > at) /* an empty one is not there */
-			files[count] = (struct model_memory_file){
-				names[count], at, (size_t)(stop - at)};
+			files[count] =
+				(struct model_memory_file){names[count], at, (size_t)(stop - at)};
 		else
 			files[count] = (struct model_memory_file){"absent", "", 0};
 		count++;

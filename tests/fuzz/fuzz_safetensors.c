@@ -12,7 +12,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 /* Small enough that a corpus file can hold all the tensors it asks for. */
 static const char bert[] =
 	"{\"model_type\":\"bert\",\"architectures\":[\"BertForSequenceClassification\"],"
-	"\"hidden_size\":2,\"num_hidden_layers\":1,\"num_attention_heads\":1,\"intermediate_size\":1,"
+	"\"hidden_size\":2,\"num_hidden_layers\":1,\"num_attention_heads\":1,\"intermediate_size\":"
+	"1,"
 	"\"vocab_size\":2,\"max_position_embeddings\":2,\"type_vocab_size\":1}";
 static const char model2vec[] = "{\"model_type\":\"model2vec\"}";
 

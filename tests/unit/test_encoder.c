@@ -64,7 +64,8 @@ Test(encoder, real_sizes_equal_the_reference)
 	const char *folder = getenv("SHUNT_REFERENCE_DIR");
 
 	if (folder == NULL)
-		cr_skip_test("SHUNT_REFERENCE_DIR is not set: see tests/reference/make_encoders.py");
+		cr_skip_test(
+			"SHUNT_REFERENCE_DIR is not set: see tests/reference/make_encoders.py");
 	cr_expect_gt(check_fixtures(folder, ENCODER_ISA_AUTO), 0);
 	cr_expect_gt(check_fixtures(folder, ENCODER_ISA_BLAS), 0);
 }
@@ -80,8 +81,8 @@ read_fixture(struct buf *out, const char *name)
 	cr_assert_eq(file_read(out, path, GOLDEN_MAX, &e), ERR_OK, "%s", e.text);
 }
 
-/* The weights of a bare RoBERTa under a config of which only the names differ: BERT counts positions
- * from 0. Whoever forgets padding_idx + 1 computes this. */
+/* The weights of a bare RoBERTa under a config of which only the names differ: BERT counts
+ * positions from 0. Whoever forgets padding_idx + 1 computes this. */
 Test(encoder, counting_positions_from_zero_would_fail_the_reference)
 {
 	static const char bert[] =
@@ -105,8 +106,8 @@ Test(encoder, counting_positions_from_zero_would_fail_the_reference)
 	model_folder_memory(&folder, files, ARRAY_LEN(files));
 	cr_assert_eq(encoder_open_folder(&s, &folder, &plan, &m.e), ERR_OK, "%s", m.e.text);
 	cr_assert_eq(model_attach(&m, &s, 1, 1), ERR_OK, "%s", m.e.text);
-	r = golden_compare(&m,
-		source_path(path, sizeof(path), "tests/fixtures/encoder/roberta/golden.jsonl"));
+	r = golden_compare(
+		&m, source_path(path, sizeof(path), "tests/fixtures/encoder/roberta/golden.jsonl"));
 	cr_expect_gt(r.embedding, 1e-2, "only %g apart", r.embedding);
 }
 
@@ -140,7 +141,8 @@ Test(encoder, a_batch_gives_each_text_what_it_gets_alone)
 		memcpy(embedding[i], out[i].embedding, sizeof(embedding[i]));
 	}
 	for (size_t i = 0; i < 12; i++) {
-		cr_assert_eq(encoder_run(m.enc, &alone, &in[i], 1, ENCODER_POOL_MEAN, &m.e), ERR_OK);
+		cr_assert_eq(
+			encoder_run(m.enc, &alone, &in[i], 1, ENCODER_POOL_MEAN, &m.e), ERR_OK);
 		for (size_t j = 0; j < 3; j++)
 			cr_expect_float_eq(alone.logits[j], logits[i][j], 1e-5);
 		for (size_t j = 0; j < 24; j++)

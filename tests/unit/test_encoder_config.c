@@ -6,13 +6,14 @@
 #include "tests/unit/encoder_model.h"
 
 #define SIZES                                                                                      \
-	"\"hidden_size\":8,\"num_hidden_layers\":1,\"num_attention_heads\":2,"                    \
+	"\"hidden_size\":8,\"num_hidden_layers\":1,\"num_attention_heads\":2,"                     \
 	"\"intermediate_size\":16,\"vocab_size\":32,\"max_position_embeddings\":20"
 #define BERT "\"model_type\":\"bert\",\"architectures\":[\"BertModel\"],"
 #define ROBERTA "\"model_type\":\"roberta\",\"architectures\":[\"RobertaModel\"],"
 
 static enum err_code
-config_of(struct model_config *c, const struct model_memory_file *files, size_t count, struct err *e)
+config_of(
+	struct model_config *c, const struct model_memory_file *files, size_t count, struct err *e)
 {
 	AUTO(model_folder_close) struct model_folder *folder = NULL;
 
@@ -34,9 +35,11 @@ Test(encoder_config, says_what_it_does_not_support)
 		const char *json, *want;
 	} rows[] = {
 		{"{\"model_type\":\"llama\",\"architectures\":[\"LlamaForCausalLM\"]}",
-			"architecture LlamaForCausalLM (model_type llama) is not supported; supported: "
+			"architecture LlamaForCausalLM (model_type llama) is not supported; "
+			"supported: "
 			"bert, roberta, xlm-roberta, camembert, distilbert, mpnet, model2vec"},
-		{"{\"model_type\":\"bert\",\"architectures\":[\"BertForQuestionAnswering\"]," SIZES "}",
+		{"{\"model_type\":\"bert\",\"architectures\":[\"BertForQuestionAnswering\"]," SIZES
+		 "}",
 			"architecture BertForQuestionAnswering"},
 		{"{\"model_type\":\"bert\",\"architectures\":[\"RobertaModel\"]," SIZES "}",
 			"architecture RobertaModel (model_type bert)"},
@@ -68,7 +71,7 @@ Test(encoder_config, says_what_it_does_not_support)
 
 		cr_expect_eq(config_json(&c, rows[i].json, &e), ERR_CONFIG, "%s", rows[i].json);
 		cr_expect(strstr(e.text, rows[i].want) != NULL &&
-				strstr(e.text, "memory/config.json") != NULL,
+				  strstr(e.text, "memory/config.json") != NULL,
 			"%s gives: %s", rows[i].json, e.text);
 	}
 }
@@ -94,8 +97,8 @@ Test(encoder_config, labels_must_be_complete)
 		AUTO(model_config_fini) struct model_config c = {0};
 
 		cr_expect_eq(config_json(&c, rows[i].json, &e), ERR_CONFIG);
-		cr_expect(strstr(e.text, rows[i].want) != NULL, "%s gives: %s", rows[i].json,
-			e.text);
+		cr_expect(
+			strstr(e.text, rows[i].want) != NULL, "%s gives: %s", rows[i].json, e.text);
 	}
 	cr_assert_eq(config_json(&good, swapped, &e), ERR_OK, "%s", e.text);
 	cr_expect(good.head && good.labels == 2);
@@ -116,8 +119,8 @@ Test(encoder_config, roberta_starts_after_its_padding)
 }
 
 #define MODULE(path, kind)                                                                         \
-	"{\"idx\":0,\"name\":\"x\",\"path\":\"" path "\",\"type\":\"sentence_transformers.models." kind \
-	"\"}"
+	"{\"idx\":0,\"name\":\"x\",\"path\":\"" path                                               \
+	"\",\"type\":\"sentence_transformers.models." kind "\"}"
 
 static enum err_code
 config_sentence(struct model_config *c, const char *modules, const char *pooling, struct err *e)
@@ -141,9 +144,9 @@ Test(encoder_config, sentence_modules_say_pooling_and_normalization)
 	AUTO(model_config_fini) struct model_config newer = {0};
 	struct err e;
 
-	cr_assert_eq(config_sentence(&c, modules,
-			     "{\"pooling_mode_cls_token\":true,\"pooling_mode_mean_tokens\":false}",
-			     &e),
+	cr_assert_eq(
+		config_sentence(&c, modules,
+			"{\"pooling_mode_cls_token\":true,\"pooling_mode_mean_tokens\":false}", &e),
 		ERR_OK, "%s", e.text);
 	cr_expect(c.normalize && c.pool == ENCODER_POOL_CLS && c.hidden == 8);
 	cr_assert_eq(config_sentence(&newer, modules, "{\"pooling_mode\":\"mean\"}", &e), ERR_OK);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_encoder_models.c - models with recorded figures: classifiers, model2vec, RouteLLM's checkpoint
+ * test_encoder_models.c - models with recorded figures: classifiers, model2vec, RouteLLM's
+ * checkpoint
  */
 #include "tests/unit/encoder_model.h"
 
@@ -53,8 +54,8 @@ check_classifiers(enum encoder_dtype dtype, double logits, double probability)
 				encoder_isa_name((enum encoder_isa)isa), r.logits);
 			cr_expect_leq(r.probability, probability,
 				"%s, %s on %s: probabilities differ by %g", classifiers[i],
-				encoder_dtype_name(dtype),
-				encoder_isa_name((enum encoder_isa)isa), r.probability);
+				encoder_dtype_name(dtype), encoder_isa_name((enum encoder_isa)isa),
+				r.probability);
 			cr_expect_eq(r.argmax_differs, 0, "%s, %s on %s: %zu labels differ",
 				classifiers[i], encoder_dtype_name(dtype),
 				encoder_isa_name((enum encoder_isa)isa), r.argmax_differs);
@@ -110,8 +111,8 @@ check_static(const char *model, const char *text, const char *file)
 	struct encoder_output out;
 
 	(void)snprintf(name, sizeof(name), "model2vec/%s", model);
-	cr_assert_eq(model_load(&m, model_path(path, sizeof(path), name), ENCODER_ISA_AUTO,
-			     ENCODER_F32),
+	cr_assert_eq(
+		model_load(&m, model_path(path, sizeof(path), name), ENCODER_ISA_AUTO, ENCODER_F32),
 		ERR_OK, "%s", m.e.text);
 	(void)snprintf(name, sizeof(name), "model2vec/%s", file);
 	cr_assert_eq(file_read(&json, model_path(path, sizeof(path), name), GOLDEN_MAX, &m.e),
@@ -158,8 +159,8 @@ Test(encoder_models, static_embeddings_of_every_dtype_agree)
 				     ENCODER_ISA_AUTO, ENCODER_F32),
 			ERR_OK, "%s", m.e.text);
 		out = run_text(&m, "hello world", 11);
-		cr_expect_gt(out.embedding[0] * want[0] + out.embedding[1] * want[1], 0.999,
-			"%s", names[i]);
+		cr_expect_gt(out.embedding[0] * want[0] + out.embedding[1] * want[1], 0.999, "%s",
+			names[i]);
 	}
 }
 
@@ -198,16 +199,15 @@ check_text_row(struct golden_result *r, struct model *m, struct json row)
 	pair = (struct tokenizer_text){buf_str(&second), second.len};
 	if (json_u64(&length, json_get(row, "max_length")))
 		options.max_length = (uint32_t)length;
-	cr_assert_eq(tokenizer_encode(&tokens, encoder_tokenizer(m->enc), scratch,
-			     (struct tokenizer_text){buf_str(&text), text.len},
-			     json_get(row, "pair").type == JSON_STRING ? &pair : NULL, &options,
-			     &m->e),
+	cr_assert_eq(
+		tokenizer_encode(&tokens, encoder_tokenizer(m->enc), scratch,
+			(struct tokenizer_text){buf_str(&text), text.len},
+			json_get(row, "pair").type == JSON_STRING ? &pair : NULL, &options, &m->e),
 		ERR_OK, "%s", m->e.text);
 	in = (struct encoder_input){.ids = tokens.ids, .types = tokens.types, .len = tokens.len};
 	cr_assert_eq(encoder_run(m->enc, &out, &in, 1, ENCODER_POOL_MODEL, &m->e), ERR_OK, "%s",
 		m->e.text);
-	golden_compare_logits(
-		r, out.logits, encoder_info(m->enc)->labels, json_get(row, "logits"));
+	golden_compare_logits(r, out.logits, encoder_info(m->enc)->labels, json_get(row, "logits"));
 	r->rows++;
 }
 
@@ -224,8 +224,8 @@ Test(encoder_models, texts_through_the_packed_tokenizer_give_the_golden_logits)
 
 		model_path(path, sizeof(path), classifiers[i]);
 		(void)snprintf(golden, sizeof(golden), "%s/golden.dev.jsonl", path);
-		cr_assert_eq(
-			model_load(&m, path, ENCODER_ISA_AUTO, ENCODER_F32), ERR_OK, "%s", m.e.text);
+		cr_assert_eq(model_load(&m, path, ENCODER_ISA_AUTO, ENCODER_F32), ERR_OK, "%s",
+			m.e.text);
 		cr_assert_eq(file_read(&text, golden, GOLDEN_MAX, &m.e), ERR_OK, "%s", m.e.text);
 		for (line = strtok_r(text.data, "\n", &save); line != NULL;
 			line = strtok_r(NULL, "\n", &save)) {
@@ -249,7 +249,8 @@ Test(encoder_models, routellm_checkpoint_gives_its_golden_scores)
 		{"Hello!", 0.2947},
 		{"Explain quantum entanglement and its implications for EPR paradox", 0.3607},
 		{"Write a proof that there are infinitely many prime numbers", 0.3947},
-		{"Analyze the geopolitical implications of climate change on international relations",
+		{"Analyze the geopolitical implications of climate change on international "
+		 "relations",
 			0.1696},
 		{"What is the capital of France?", 0.3646},
 		{"Find the degree for the given field extension Q(sqrt(2), sqrt(3), sqrt(18)) over "
@@ -260,7 +261,8 @@ Test(encoder_models, routellm_checkpoint_gives_its_golden_scores)
 	AUTO(model_fini) struct model m = {0};
 
 	if (folder == NULL)
-		cr_skip_test("SHUNT_ROUTELLM_DIR does not name a copy of routellm/bert_gpt4_augmented");
+		cr_skip_test(
+			"SHUNT_ROUTELLM_DIR does not name a copy of routellm/bert_gpt4_augmented");
 	cr_assert_eq(model_load(&m, folder, ENCODER_ISA_AUTO, ENCODER_F32), ERR_OK, "%s", m.e.text);
 	cr_assert_eq(encoder_info(m.enc)->labels, 3);
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {

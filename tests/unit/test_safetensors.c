@@ -49,8 +49,8 @@ Test(safetensors, refuses_headers_that_lie)
 			12, "bytes before it that belong to none"},
 		{"{" TENSOR("a", "U8", "[4]", "0", "4") "," TENSOR("a", "U8", "[4]", "4", "8") "}",
 			8, "tensor a is there twice"},
-		{"{" TENSOR("a", "U8", "[4]", "0", "4") "," TENSOR("\\u0061", "U8", "[4]", "4", "8")
-		 "}",
+		{"{" TENSOR("a", "U8", "[4]", "0", "4") "," TENSOR(
+			 "\\u0061", "U8", "[4]", "4", "8") "}",
 			8, "tensor a is there twice"},
 		{"{\"a\":{\"dtype\":\"U8\",\"dtype\":\"I8\",\"shape\":[1],\"data_offsets\":[0,1]}}",
 			1, "a key stands there twice"},
@@ -85,7 +85,7 @@ Test(safetensors, refuses_headers_that_lie)
 Test(safetensors, refuses_a_length_beyond_the_file)
 {
 	static const unsigned char huge[16] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, '{',
-					       '}'},
+		'}'},
 				   longer[16] = {9, 0, 0, 0, 0, 0, 0, 0, '{', '}'},
 				   gguf[16] = {'G', 'G', 'U', 'F', 3};
 	struct safetensors *s = NULL;
@@ -107,9 +107,9 @@ Test(safetensors, finds_tensors_by_name_whatever_their_order)
 	struct err e;
 
 	file_make(&file,
-		"{\"__metadata__\":{\"format\":\"pt\"}," TENSOR("z", "F16", "[2,3]", "4", "16") ","
-		TENSOR("empty", "F32", "[0,7]", "4", "4") "," TENSOR("a", "I32", "[]", "0", "4")
-		"}   ",
+		"{\"__metadata__\":{\"format\":\"pt\"}," TENSOR(
+			"z", "F16", "[2,3]", "4", "16") "," TENSOR("empty", "F32", "[0,7]", "4",
+			"4") "," TENSOR("a", "I32", "[]", "0", "4") "}   ",
 		16);
 	cr_assert_eq(safetensors_parse(&s, "FILE", file.data, file.len, &e), ERR_OK, "%s", e.text);
 	cr_expect_eq(safetensors_count(s), 3);
@@ -194,8 +194,8 @@ Test(safetensors, values_become_floats_exactly)
 {
 	static const float want[4] = {1, -2.5f, 0, 65504};
 	static const double f64[4] = {1, -2.5, 0, 65504};
-	static const uint16_t f16[4] = {0x3c00, 0xc100, 0, 0x7bff}, bf16[4] = {0x3f80, 0xc020, 0,
-								    0x477f};
+	static const uint16_t f16[4] = {0x3c00, 0xc100, 0, 0x7bff},
+			      bf16[4] = {0x3f80, 0xc020, 0, 0x477f};
 	static const int8_t i8[4] = {1, -2, 0, -128};
 	struct tensor t = {.name = "t", .file = "FILE", .elements = 4};
 	float out[4];
@@ -219,8 +219,7 @@ Test(safetensors, values_become_floats_exactly)
 	cr_expect_eq(out[3], -128);
 	t.dtype = TENSOR_I64;
 	cr_expect_eq(tensor_floats(out, &t, 0, 4, &e), ERR_CONFIG);
-	cr_expect_str_eq(e.text,
-		"FILE: tensor t is I64; weights can be F32, F16, BF16, F64 or I8");
+	cr_expect_str_eq(e.text, "FILE: tensor t is I64; weights can be F32, F16, BF16, F64 or I8");
 }
 
 Test(safetensors, values_that_are_not_finite_are_refused)
@@ -267,13 +266,13 @@ Test(safetensors, reads_files_from_elsewhere)
 		char rest[128], path[512];
 		struct err e;
 
-		(void)snprintf(rest, sizeof(rest), "../shared/data/formats/safetensors/%s.safetensors",
-			rows[i].name);
+		(void)snprintf(rest, sizeof(rest),
+			"../shared/data/formats/safetensors/%s.safetensors", rows[i].name);
 		if (!path_there(source_path(path, sizeof(path), rest)))
 			cr_skip_test("no files: ../shared/data/formats is not there");
 		cr_assert_eq(file_read(&file, path, GOLDEN_MAX, &e), ERR_OK, "%s", e.text);
-		cr_expect_eq(safetensors_parse(&s, path, file.data, file.len, &e), ERR_OK, "%s",
-			e.text);
+		cr_expect_eq(
+			safetensors_parse(&s, path, file.data, file.len, &e), ERR_OK, "%s", e.text);
 		cr_expect_eq(s != NULL ? safetensors_count(s) : 0, rows[i].tensors);
 	}
 }
