@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "lib/lab/train.h"
+#include "lib/routing/scorer_net.h"
 #include "lib/routing/scorer_parts.h"
 #include "lib/routing/scorer_project.h"
 
@@ -31,11 +32,16 @@ struct train_job {
 	unsigned threads;
 	struct train_report report;
 	double done_from, done_to; /* the part of the run that a stage stands for */
+	double part_from, part_to; /* the part of an ensemble's run that this one is */
 };
 
 /* Tell how far a stage is (0..1); ERR_CANCELLED where the caller wants no more. */
 MUST enum err_code train_progress(
 	struct train_job *j, const char *stage, double done, struct err *e);
+
+/* Train another scorer on the same job, as the share from..to of the whole run. */
+MUST enum err_code train_part(struct buf *out, struct train_job *j, enum scorer_id id, double from,
+	double to, struct err *e);
 
 struct train_ops {
 	enum err_code (*train)(struct train_job *j, struct buf *out, struct err *e);
@@ -116,6 +122,26 @@ struct ridge_plan {
 MUST enum err_code ridge_solve(
 	struct ridge *out, const struct ridge_plan *plan, struct train_job *j, struct err *e);
 void ridge_fini(struct ridge *r);
+
+/* train_embed.c: the principal directions of the features, for scorers that are not linear */
+
+enum { EMBED_RANK = 32 };
+enum embed_scale { EMBED_COSINE, EMBED_WHITE }; /* as they are; or each of variance 1 */
+
+struct embed {
+	struct features *features;
+	float *matrix; /* TEXT_BUCKETS + PROJECT_WAVES of EMBED_RANK, for features_write */
+	float *rows;   /* n of EMBED_RANK */
+};
+
+MUST enum err_code embed_new(
+	struct embed *out, struct train_job *j, enum embed_scale scale, struct err *e);
+void embed_fini(struct embed *em);
+
+/* train_memory.c, train_net.c: what several trainers share */
+enum err_code memory_train(struct train_job *j, struct buf *out, struct err *e);
+MUST enum err_code net_train(struct train_job *j, struct buf *out, enum net_kind kind,
+	size_t hidden, struct err *e);
 
 /* train_matrix.c: OpenBLAS and LAPACK behind names that say what they do; row-major */
 
