@@ -33,6 +33,8 @@ train_progress(struct train_job *j, const char *stage, double done, struct err *
 {
 	double at = j->done_from + (j->done_to - j->done_from) * done;
 
+	at = j->part_from + (j->part_to - j->part_from) * at;
+
 	if (j->o->progress != NULL && !j->o->progress(j->o->progress_arg, stage, at))
 		return err_set(e, ERR_CANCELLED, "training was ended while at: %s", stage);
 	return ERR_OK;
@@ -124,6 +126,23 @@ train_targets(struct train_job *j)
 	free(scale);
 }
 
+enum err_code
+train_part(struct buf *out, struct train_job *j, enum scorer_id id, double from, double to,
+	struct err *e)
+{
+	enum scorer_id whole = j->id;
+	enum err_code rc;
+
+	j->id = id;
+	j->part_from = from;
+	j->part_to = to;
+	j->done_from = 0;
+	j->done_to = 1;
+	rc = train_rows[id]->train(j, out, e);
+	j->id = whole;
+	return rc;
+}
+
 static enum err_code
 train_check(const struct train_job *j, struct err *e)
 {
@@ -167,8 +186,6 @@ train_job_run(struct train_job *j, struct buf *out, uint32_t *models, struct err
 	openblas_set_num_threads((int)j->threads);
 	rc = train_rows[j->id]->train(j, out, e);
 	j->report.seconds = (double)(clock_ns() - from_ns) / 1e9;
-	if (rc == ERR_OK)
-		rc = train_progress(j, "done", 1, e);
 	return rc;
 }
 
@@ -177,7 +194,7 @@ train_run(struct buf *out, struct train_report *report, const struct dataset *d,
 	const uint32_t *rows, size_t rows_len, enum scorer_id id, const struct train_options *o,
 	struct err *e)
 {
-	struct train_job j = {.d = d, .o = o, .id = id, .rows = rows, .n = rows_len, .done_to = 1};
+	struct train_job j = {.d = d, .o = o, .id = id, .rows = rows, .n = rows_len, .done_to = 1, .part_to = 1};
 	uint32_t *all = NULL, *models = matrix_new(d->models_len, sizeof(*models));
 	enum err_code rc;
 	size_t i;
