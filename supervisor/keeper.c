@@ -240,8 +240,7 @@ keeper_failed(struct supervisor *s, struct segment *g, enum keeper_cause cause, 
 		/* what is loaded serves on; the next reload tries again */
 		g->renew = false;
 	}
-	keeper_refuse(s, g);
-	keeper_elect(s, g);
+	keeper_elect(s, g); /* another loader now, or the reason to all that wait */
 }
 
 static void
