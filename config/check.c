@@ -314,7 +314,7 @@ check_scorer_name(struct check *k, const char *path, const char *scorer, size_t 
 #define SCORER(symbol, name, kind, help)                                                           \
 	if (config_scorer_kind(#name, sizeof(#name) - 1) != CONFIG_SCORER_UNKNOWN)                 \
 		names_add(&known, #name);
-#include "lib/routing/scorer_list.h"
+#include "config/scorer_list.h"
 #undef SCORER
 	(void)snprintf(name, sizeof(name), "%.*s", (int)MIN(len, (size_t)CONFIG_NAME_MAX), scorer);
 	near = near_name(name, known.rows, known.len);

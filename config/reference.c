@@ -212,7 +212,7 @@ config_reference(struct buf *out, enum config_doc doc)
 #define SCORER(symbol, name, kind, help)                                                           \
 	if (config_scorer_kind(#name, sizeof(#name) - 1) != CONFIG_SCORER_UNKNOWN)                 \
 		form->word(out, #name, help);
-#include "lib/routing/scorer_list.h"
+#include "config/scorer_list.h"
 #undef SCORER
 	put_choices(out, form, "Text policies", CONFIG_TYPE_TEXT_POLICY);
 	put_types(out, form);

@@ -20,7 +20,7 @@ enum {
 
 static const struct scorer_name scorer_names[] = {
 #define SCORER(symbol, name, kind, help) {#name, (enum config_scorer_kind)KIND_##kind},
-#include "lib/routing/scorer_list.h"
+#include "config/scorer_list.h"
 #undef SCORER
 };
 

@@ -24,7 +24,7 @@ static const struct train_ops *const train_rows[SCORERS] = {
 #define TRAIN_ROW_TRAINED(symbol, name) [SCORER_##symbol] = &train_##name##_ops,
 #define TRAIN_ROW_ENCODER(symbol, name) TRAIN_ROW_TRAINED(symbol, name)
 #define SCORER(symbol, name, kind, help) TRAIN_ROW_##kind(symbol, name)
-#include "lib/routing/scorer_list.h"
+#include "config/scorer_list.h"
 #undef SCORER
 };
 

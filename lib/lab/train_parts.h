@@ -52,7 +52,7 @@ struct train_ops {
 #define TRAIN_OPS_TRAINED(name) extern const struct train_ops train_##name##_ops;
 #define TRAIN_OPS_ENCODER(name) TRAIN_OPS_TRAINED(name)
 #define SCORER(symbol, name, kind, help) TRAIN_OPS_##kind(name)
-#include "lib/routing/scorer_list.h"
+#include "config/scorer_list.h"
 #undef SCORER
 
 /* Mean score of model m over the rows that have one. */

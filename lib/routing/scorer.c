@@ -17,7 +17,7 @@ struct scorer_row {
 
 static const struct scorer_row scorer_rows[SCORERS] = {
 #define SCORER(symbol, name, kind, help) {#name, SCORER_KIND_##kind, help, &scorer_##name##_ops},
-#include "lib/routing/scorer_list.h"
+#include "config/scorer_list.h"
 #undef SCORER
 };
 

@@ -17,7 +17,7 @@
 
 enum scorer_id {
 #define SCORER(symbol, name, kind, help) SCORER_##symbol,
-#include "lib/routing/scorer_list.h"
+#include "config/scorer_list.h"
 #undef SCORER
 	SCORERS
 };

@@ -4,7 +4,7 @@
  * for lib/routing/scorer*.c and their trainers in lib/lab
  *
  * A file is a head, a table of sections and the sections, all little-endian:
- *   head      "shuntscr", version, sections, whole length, checksum of all behind the head, name
+ *   head      "shuntscr", version, sections, whole length, checksum of all behind it, name
  *   table     per section: tag (8 bytes, NUL-padded), offset, length
  *   sections  each at a multiple of 64 bytes
  * "models" (names, each NUL-terminated), "error" and "mean" (one float per model) and "text" (how
@@ -50,7 +50,10 @@ MUST enum err_code scorer_file_floats(const float **out, const struct scorer_fil
 bool scorer_file_section(
 	const void **out, size_t *len, const struct scorer_file *f, const char *tag);
 
-/* Writing: begin, the sections in any order, end. The buffer holds nothing but the file. */
+/* Set length and checksum in the head of a file that was changed (data holds a whole head). */
+void scorer_file_seal(void *data, size_t len);
+
+/* Writing. The buffer holds nothing but the file. */
 struct scorer_section {
 	const char *tag;
 	const void *data;
@@ -78,7 +81,7 @@ struct scorer_ops {
 };
 
 #define SCORER(symbol, name, kind, help) extern const struct scorer_ops scorer_##name##_ops;
-#include "lib/routing/scorer_list.h"
+#include "config/scorer_list.h"
 #undef SCORER
 
 struct scorer {
