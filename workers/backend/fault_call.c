@@ -491,7 +491,7 @@ fault_take_own(struct call *c, const struct msg_chat_start *s, const char *about
 {
 	char line[MSG_CHAT_START_FAULT_MAX + 1];
 	struct fault_rule rule;
-	struct err e;
+	struct err e = {0};
 
 	if (s->fault.len == 0)
 		return false;
