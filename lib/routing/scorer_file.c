@@ -14,7 +14,7 @@ struct file_head {
 	uint32_t version;
 	uint32_t sections;
 	uint64_t len;
-	uint64_t checksum; /* of everything behind the head */
+	uint64_t checksum; /* of everything behind it, and of `sections` */
 	char scorer[SCORER_NAME_MAX];
 	uint64_t reserved[2];
 };
@@ -26,14 +26,17 @@ struct file_entry {
 };
 
 _Static_assert(sizeof(struct file_head) == 64, "the head is one line of the cache");
+
+enum { CHECKED_FROM = offsetof(struct file_head, scorer) };
+
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "scorer files are little-endian");
 
 /* Four lanes of multiply and rotate over 32 bytes at a time; finds damage, resists no attacker. */
 static uint64_t
-file_checksum(const char *data, size_t len)
+file_checksum(uint32_t sections, const char *data, size_t len)
 {
 	static const uint64_t prime = 0x9e3779b97f4a7c15U;
-	uint64_t lane[4] = {1, 2, 3, 4}, word, sum = len;
+	uint64_t lane[4] = {1, 2, 3, 4}, word, sum = len ^ (uint64_t)sections << 32;
 	size_t i;
 	unsigned k;
 
@@ -66,7 +69,7 @@ file_head_check(const struct file_head *h, const char *what, const char *data, s
 		return err_set(e, ERR_CONFIG,
 			"%s: damaged: %zu bytes long, its head says %llu", what, len,
 			(unsigned long long)h->len);
-	if (h->checksum != file_checksum(data + sizeof(*h), len - sizeof(*h)))
+	if (h->checksum != file_checksum(h->sections, data + CHECKED_FROM, len - CHECKED_FROM))
 		return err_set(e, ERR_CONFIG, "%s: damaged: wrong checksum", what);
 	if (h->sections > SCORER_SECTIONS_MAX)
 		return err_set(e, ERR_CONFIG, "%s: damaged: %u sections", what, h->sections);
@@ -156,6 +159,19 @@ scorer_file_floats(const float **out, const struct scorer_file *f, const char *t
 }
 
 void
+scorer_file_seal(void *data, size_t len)
+{
+	struct file_head h;
+
+	CHECK(len >= sizeof(h));
+	memcpy(&h, data, sizeof(h));
+	h.len = len;
+	h.checksum = file_checksum(
+		h.sections, (const char *)data + CHECKED_FROM, len - CHECKED_FROM);
+	memcpy(data, &h, sizeof(h));
+}
+
+void
 scorer_file_write(
 	struct buf *out, const char *scorer, const struct scorer_section *sections, size_t len)
 {
@@ -181,6 +197,6 @@ scorer_file_write(
 	memcpy(h.magic, file_magic, sizeof(file_magic));
 	memcpy(h.scorer, scorer, strlen(scorer));
 	out->len = at;
-	h.checksum = file_checksum(out->data + sizeof(h), at - sizeof(h));
 	memcpy(out->data, &h, sizeof(h));
+	scorer_file_seal(out->data, at);
 }

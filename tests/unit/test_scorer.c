@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_scorer.c - every scorer learns from a small world, survives its file, and refuses bad ones
+ */
+#include <criterion/criterion.h>
+#include <criterion/parameterized.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/lab/rng.h"
+#include "lib/lab/train.h"
+#include "lib/routing/scorer_parts.h"
+
+enum { WORLD_ROWS = 160, WORLD_TRAINED = 120, EMBEDDING = 4 };
+
+/* Hard prompts are of other words than easy ones; only the strong model answers them. */
+struct world {
+	struct dataset d;
+	uint32_t train[WORLD_TRAINED];
+	float embedding[WORLD_ROWS * EMBEDDING];
+	bool hard[WORLD_ROWS];
+};
+
+static const char *const hard_words[] = {"integral", "tensor", "lemma", "eigenvalue", "manifold",
+	"isomorphic", "converges", "bounded"};
+static const char *const easy_words[] = {
+	"cat", "milk", "house", "blue", "sunny", "dinner", "friend", "garden"};
+
+static void
+world_row(struct buf *out, struct rng *r, size_t i, bool hard)
+{
+	const char *const *words = hard ? hard_words : easy_words;
+
+	buf_addf(out, "{\"id\":\"%zu\",\"dataset\":\"world/%s\",\"prompt\":\"no. %zu:", i,
+		hard ? "hard" : "easy", i);
+	for (unsigned k = 0; k < 9; k++)
+		buf_addf(out, " %s", words[rng_below(r, 8)]);
+	buf_addf(out, "\",\"scores\":{\"vendor/Weak-7B\":%d,\"strong-70b\":1", hard ? 0 : 1);
+	if (i % 3 == 0) /* this one has not seen all prompts */
+		buf_addf(out, ",\"rare\":%d", hard ? 1 : 0);
+	buf_addf(out, "},\"costs\":{\"vendor/Weak-7B\":0.001,\"strong-70b\":0.01}}\n");
+}
+
+static void
+world_init(struct world *w)
+{
+	AUTO(buf_fini) struct buf text = BUF_INIT;
+	struct rng r = {7};
+	struct err e;
+
+	memset(w, 0, sizeof(*w));
+	for (size_t i = 0; i < WORLD_ROWS; i++) {
+		w->hard[i] = rng_below(&r, 2) == 1;
+		world_row(&text, &r, i, w->hard[i]);
+		for (size_t k = 0; k < EMBEDDING; k++)
+			w->embedding[i * EMBEDDING + k] =
+				(float)rng_unit(&r) + (k == 0 && w->hard[i] ? 2 : 0);
+		if (i < WORLD_TRAINED)
+			w->train[i] = (uint32_t)i;
+	}
+	cr_assert_eq(dataset_add(&w->d, "world", text.data, text.len, &e), ERR_OK, "%s", e.text);
+}
+
+static void
+world_fini(struct world *w)
+{
+	dataset_free(&w->d);
+}
+
+static struct train_options
+world_options(const struct world *w)
+{
+	return (struct train_options){.seed = 1,
+		.threads = 2,
+		.embeddings = w->embedding,
+		.embedding_len = EMBEDDING,
+		.encoder = "made for this test"};
+}
+
+static void
+world_train(struct buf *out, const struct world *w, enum scorer_id id)
+{
+	struct train_options o = world_options(w);
+	struct err e;
+
+	cr_assert_eq(train_run(out, NULL, &w->d, w->train, WORLD_TRAINED, id, &o, &e), ERR_OK, "%s",
+		e.text);
+}
+
+static void *
+scratch_new(const struct scorer *s)
+{
+	return aligned_alloc(SCORER_ALIGN, scorer_align(scorer_scratch_bytes(s) + 1));
+}
+
+static struct criterion_test_params
+trained_scorers(void)
+{
+	static enum scorer_id ids[SCORERS];
+	size_t n = 0;
+
+	for (unsigned i = 0; i < SCORERS; i++) {
+		if (scorer_kind((enum scorer_id)i) != SCORER_KIND_FIXED)
+			ids[n++] = (enum scorer_id)i;
+	}
+	return cr_make_param_array(enum scorer_id, ids, n);
+}
+
+ParameterizedTestParameters(scorer, learns_which_prompts_want_the_strong_model)
+{
+	return trained_scorers();
+}
+
+ParameterizedTest(enum scorer_id *id, scorer, learns_which_prompts_want_the_strong_model)
+{
+	AUTO(world_fini) struct world w;
+	AUTO(scorer_free) struct scorer *s = NULL;
+	AUTO(buf_fini) struct buf file = BUF_INIT;
+	double want[WORLD_ROWS];
+	size_t pairs = 0, right = 0;
+	void *scratch;
+	struct err e;
+
+	world_init(&w);
+	world_train(&file, &w, *id);
+	cr_assert_eq(scorer_open(&s, *id, "file", file.data, file.len, &e), ERR_OK, "%s", e.text);
+	scratch = scratch_new(s);
+	for (size_t i = WORLD_TRAINED; i < WORLD_ROWS; i++) {
+		struct scorer_input in = {.text = w.d.rows[i].prompt,
+			.len = w.d.rows[i].prompt_len,
+			.embedding = w.embedding + i * EMBEDDING,
+			.embedding_len = EMBEDDING};
+
+		want[i] = scorer_want_strong(s, &in, scorer_model_find(s, "Weak-7B"),
+			scorer_model_find(s, "strong-70b"), scratch);
+	}
+	for (size_t i = WORLD_TRAINED; i < WORLD_ROWS; i++) {
+		for (size_t k = WORLD_TRAINED; k < WORLD_ROWS; k++) {
+			if (!w.hard[i] || w.hard[k])
+				continue;
+			pairs++;
+			right += want[i] > want[k];
+		}
+	}
+	free(scratch);
+	cr_assert_gt(right, pairs * 9 / 10, "%s: %zu of %zu", scorer_name(*id), right, pairs);
+}
+
+ParameterizedTestParameters(scorer, the_same_run_gives_the_same_bytes)
+{
+	return trained_scorers();
+}
+
+ParameterizedTest(enum scorer_id *id, scorer, the_same_run_gives_the_same_bytes)
+{
+	AUTO(world_fini) struct world w;
+	AUTO(buf_fini) struct buf one = BUF_INIT, two = BUF_INIT;
+
+	world_init(&w);
+	world_train(&one, &w, *id);
+	world_train(&two, &w, *id);
+	cr_assert_eq(one.len, two.len);
+	cr_assert_eq(memcmp(one.data, two.data, one.len), 0);
+}
+
+Test(scorer, finds_models_by_name_up_to_case_and_vendor)
+{
+	AUTO(world_fini) struct world w;
+	AUTO(scorer_free) struct scorer *s = NULL;
+	AUTO(buf_fini) struct buf file = BUF_INIT;
+	struct err e;
+
+	world_init(&w);
+	world_train(&file, &w, SCORER_LINEAR);
+	cr_assert_eq(scorer_open(&s, SCORER_LINEAR, "f", file.data, file.len, &e), ERR_OK);
+	cr_assert_eq(scorer_models(s), 3);
+	cr_assert_str_eq(scorer_model(s, 0), "vendor/Weak-7B");
+	cr_assert_eq(scorer_model_find(s, "vendor/Weak-7B"), 0);
+	cr_assert_eq(scorer_model_find(s, "other/weak-7b"), 0);
+	cr_assert_eq(scorer_model_find(s, "STRONG-70B"), 1);
+	cr_assert_eq(scorer_model_find(s, "strong"), -1);
+	cr_assert_float_eq(scorer_mean(s, 1), 1, 1e-6);
+}
+
+Test(scorer, guesses_cost_where_the_data_has_it)
+{
+	AUTO(world_fini) struct world w;
+	AUTO(scorer_free) struct scorer *s = NULL;
+	AUTO(buf_fini) struct buf file = BUF_INIT;
+	struct scorer_input in = {.text = "a cat", .len = 5};
+	struct scorer_guess out[3];
+	void *scratch;
+	struct err e;
+
+	world_init(&w);
+	world_train(&file, &w, SCORER_LINEAR);
+	cr_assert_eq(scorer_open(&s, SCORER_LINEAR, "f", file.data, file.len, &e), ERR_OK);
+	scratch = scratch_new(s);
+	scorer_guess(s, out, &in, scratch);
+	free(scratch);
+	cr_assert_float_eq(out[0].cost, 0.001, 1e-5);
+	cr_assert_float_eq(out[1].cost, 0.01, 1e-4);
+	cr_assert_lt(out[2].cost, 0);
+	cr_assert_gt(out[0].error, 0);
+}
+
+Test(scorer, answers_any_text)
+{
+	AUTO(world_fini) struct world w;
+	AUTO(scorer_free) struct scorer *s = NULL;
+	AUTO(buf_fini) struct buf file = BUF_INIT, huge = BUF_INIT;
+	static const char binary[] = "\xff\x00\xfe\xed\x80\x80\xc3";
+	struct scorer_guess out[3];
+	void *scratch;
+	struct err e;
+
+	world_init(&w);
+	world_train(&file, &w, SCORER_ENSEMBLE);
+	cr_assert_eq(scorer_open(&s, SCORER_ENSEMBLE, "f", file.data, file.len, &e), ERR_OK);
+	scratch = scratch_new(s);
+	while (huge.len < 1 << 20)
+		buf_addf(&huge, "%s word%zu \xe6\xbc\xa2 ", binary, huge.len);
+	const struct scorer_input inputs[] = {{.text = "", .len = 0},
+		{.text = binary, .len = sizeof(binary)}, {.text = huge.data, .len = huge.len},
+		{.text = huge.data, .len = 12287}, {.text = huge.data, .len = 12289}};
+	for (size_t i = 0; i < ARRAY_LEN(inputs); i++) {
+		scorer_guess(s, out, &inputs[i], scratch);
+		for (size_t m = 0; m < 3; m++)
+			cr_assert(out[m].quality >= 0 && out[m].quality <= 1);
+	}
+	free(scratch);
+}
+
+Test(scorer, letter_case_and_spaces_change_nothing)
+{
+	AUTO(world_fini) struct world w;
+	AUTO(scorer_free) struct scorer *s = NULL;
+	AUTO(buf_fini) struct buf file = BUF_INIT;
+	const struct scorer_input plain = {.text = "The lemma holds. (a) yes", .len = 24};
+	const struct scorer_input loud = {.text = "  THE\tLEMMA  holds.\n (A)   YES ", .len = 32};
+	struct scorer_guess a[3], b[3];
+	void *scratch;
+	struct err e;
+
+	world_init(&w);
+	world_train(&file, &w, SCORER_LINEAR);
+	cr_assert_eq(scorer_open(&s, SCORER_LINEAR, "f", file.data, file.len, &e), ERR_OK);
+	scratch = scratch_new(s);
+	scorer_guess(s, a, &plain, scratch);
+	scorer_guess(s, b, &loud, scratch);
+	free(scratch);
+	cr_assert_float_eq(a[0].quality, b[0].quality, 1e-6);
+}
+
+Test(scorer, refuses_damaged_files)
+{
+	AUTO(world_fini) struct world w;
+	AUTO(buf_fini) struct buf file = BUF_INIT;
+	struct scorer *s = NULL;
+	struct err e;
+
+	world_init(&w);
+	world_train(&file, &w, SCORER_LINEAR);
+	cr_assert_eq(scorer_open(&s, SCORER_KNN, "f", file.data, file.len, &e), ERR_CONFIG);
+	cr_assert(strstr(e.text, "another scorer") != NULL);
+	cr_assert_eq(scorer_open(&s, SCORER_LINEAR, "f", NULL, 0, &e), ERR_CONFIG);
+	cr_assert_eq(scorer_open(&s, SCORER_LINEAR, "f", file.data, file.len - 1, &e), ERR_CONFIG);
+	cr_assert_eq(scorer_open(&s, SCORER_LINEAR, "f", file.data, 63, &e), ERR_CONFIG);
+	for (size_t i = 0; i < file.len; i += i < 512 ? 1 : 9973) {
+		file.data[i] = (char)(file.data[i] ^ 0x10);
+		cr_assert_eq(scorer_open(&s, SCORER_LINEAR, "f", file.data, file.len, &e),
+			ERR_CONFIG, "byte %zu", i);
+		file.data[i] = (char)(file.data[i] ^ 0x10);
+	}
+	/* cut inside of its sections, and sealed again */
+	scorer_file_seal(file.data, 4096);
+	cr_assert_eq(scorer_open(&s, SCORER_LINEAR, "f", file.data, 4096, &e), ERR_CONFIG);
+	cr_assert(strstr(e.text, "outside the file") != NULL, "%s", e.text);
+}
+
+static bool
+stop_at_once(void *arg, const char *stage, double done)
+{
+	(void)arg;
+	(void)stage;
+	(void)done;
+	return false;
+}
+
+Test(train, ends_when_its_caller_wants_no_more)
+{
+	AUTO(world_fini) struct world w;
+	AUTO(buf_fini) struct buf file = BUF_INIT;
+	struct train_options o;
+	struct err e;
+
+	world_init(&w);
+	o = world_options(&w);
+	o.progress = stop_at_once;
+	cr_assert_eq(train_run(&file, NULL, &w.d, NULL, 0, SCORER_ENSEMBLE, &o, &e), ERR_CANCELLED);
+	cr_assert_eq(file.len, 0);
+}
+
+Test(train, says_what_it_cannot_train)
+{
+	AUTO(world_fini) struct world w;
+	AUTO(buf_fini) struct buf file = BUF_INIT;
+	struct train_options o = {.seed = 1};
+	struct err e;
+
+	world_init(&w);
+	cr_assert_eq(train_run(&file, NULL, &w.d, NULL, 0, SCORER_WEAK, &o, &e), ERR_INPUT);
+	cr_assert_eq(train_run(&file, NULL, &w.d, w.train, 5, SCORER_LINEAR, &o, &e), ERR_INPUT);
+	cr_assert_eq(train_run(&file, NULL, &w.d, NULL, 0, SCORER_ENCODER, &o, &e), ERR_INPUT);
+	cr_assert(strstr(e.text, "embeddings") != NULL);
+}
+
+Test(scorer, fixed_ones_need_no_file)
+{
+	static const struct {
+		enum scorer_id id;
+		double least, most;
+	} rows[] = {{SCORER_WEAK, 0, 0}, {SCORER_STRONG, 1, 1}, {SCORER_RANDOM, 0, 1},
+		{SCORER_HEURISTIC, 0, 1}};
+	struct scorer_input in = {.text = "prove it", .len = 8, .seed = 3};
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		AUTO(scorer_free) struct scorer *s = NULL;
+		struct err e;
+		double want;
+
+		cr_assert_eq(scorer_open(&s, rows[i].id, "none", NULL, 0, &e), ERR_OK);
+		want = scorer_want_strong(s, &in, 0, 0, NULL);
+		cr_assert(want >= rows[i].least && want <= rows[i].most);
+		cr_assert_eq(scorer_models(s), 0);
+	}
+}
