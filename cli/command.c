@@ -59,6 +59,10 @@ static const struct command commands[] = {
 		"classifier says: {\"logits\":[...],\"label\":...,\"win_rate\":...}; win_rate is the\n"
 		"probability of label 0. With --pool a classifier gives its embedding too. Longer\n"
 		"texts than the model takes are cut. Needs no daemon.\n"},
+	{"journal", "[FOLDER]", "NRVcjh", 0, 1, cli_journal,
+		"the newest records of requests and attempts",
+		"Reads the journal's files; FOLDER is STATE_DIR/journal of the config unless given.\n"
+		"Needs no daemon. --json prints the records as they are, one a line.\n"},
 	{"version", "", "jh", 0, 0, command_version, "version of this program", ""},
 	{"help", "[COMMAND]", "jh", 0, 1, command_help, "this text, or a command's", ""},
 };
@@ -108,12 +112,16 @@ static const struct option_row {
 		"of the weights while computing: f32, bf16 or i8; f32"},
 	{{"jsonl", no_argument, NULL, 'l'}, "",
 		"lines are objects {\"text\", \"pair\"?, \"max_length\"?}"},
+	{{"last", required_argument, NULL, 'N'}, "N", "so many records; 20"},
+	{{"request", required_argument, NULL, 'R'}, "ID", "only the records of this request"},
+	{{"verify", no_argument, NULL, 'V'}, "",
+		"check every record: whole, and none twice; exit code 1 where not"},
 	{{"json", no_argument, NULL, 'j'}, "", "one JSON value instead of tables"},
 	{{"help", no_argument, NULL, 'h'}, "", "this text"},
 };
 
 /* Long names only: they have no letter of their own on the command line. */
-static const char long_only[] = "EdtsOwSmnqkxPpoegbTlMLD";
+static const char long_only[] = "NRVEdtsOwSmnqkxPpoegbTlMLD";
 
 static const char footer[] =
 	"\nThe daemon is looked for at --url, $SHUNT_URL, the socket $SHUNT_SOCKET, the socket of "

@@ -49,6 +49,7 @@ int cli_main(int argc, char **argv, FILE *out, FILE *err);
 enum cli_exit cli_status(const struct cli *cli);
 enum cli_exit cli_route(const struct cli *cli);
 enum cli_exit cli_models(const struct cli *cli);
+enum cli_exit cli_journal(const struct cli *cli);
 enum cli_exit cli_check(const struct cli *cli);
 enum cli_exit cli_fault(const struct cli *cli);
 

@@ -12,7 +12,7 @@ _shunt_lab() {
 
 _shunt() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}
-	local commands='status route models check eval train calibrate tokenize encode fault version help'
+	local commands='status route models check journal eval train calibrate tokenize encode fault version help'
 	local scorers='linear knn elo cluster mlp mf irt heuristic random weak strong chars id oracle'
 	COMPREPLY=()
 
@@ -33,7 +33,7 @@ _shunt() {
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		return
 		;;
-	-u | --url | -r | --route | --only | --weak | --strong | --strong-pct | --quality | --folds | --seed | --threads | --resamples)
+	--last | --request | -u | --url | -r | --route | --only | --weak | --strong | --strong-pct | --quality | --folds | --seed | --threads | --resamples)
 		return
 		;;
 	--scorer)
@@ -61,6 +61,13 @@ _shunt() {
 			mapfile -t COMPREPLY < <(compgen -W '--json --help' -- "$cur")
 		else
 			mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+		fi
+		;;
+	journal)
+		if [[ $cur == -* ]]; then
+			mapfile -t COMPREPLY < <(compgen -W '--last --request --verify --config --json --help' -- "$cur")
+		else
+			mapfile -t COMPREPLY < <(compgen -d -- "$cur")
 		fi
 		;;
 	eval)

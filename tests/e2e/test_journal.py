@@ -4,6 +4,7 @@ disk is."""
 import json
 import os
 import signal
+import subprocess
 import threading
 import zlib
 from collections import Counter
@@ -12,6 +13,7 @@ import httpx
 import pytest
 
 from harness.daemon import model, openai, sim
+from harness.paths import BUILD
 from harness.upstream import fail
 from harness.wait import until
 
@@ -29,7 +31,7 @@ def folder(d):
 
 def lines(d):
     for path in sorted(folder(d).glob("journal-*.jsonl")):
-        yield from path.read_bytes().splitlines()
+        yield from path.read_bytes().rpartition(b"\n")[0].splitlines()  # the rest is under way
 
 
 def records(d, kind=None):
@@ -246,3 +248,37 @@ def test_refusing_instead_of_losing(daemon, tmp_path):
         os.kill(w.pid, signal.SIGCONT)
     until("it serves again", lambda: d.chat("m").status_code == 200)
     until("all records are written", lambda: not set(seen) - set(ids(d)), 20)
+
+
+def shunt(*arguments):
+    return subprocess.run([BUILD / "shunt", "journal", *map(str, arguments)], capture_output=True,
+                          text=True, timeout=30)
+
+
+def test_the_command_shows_and_verifies(daemon):
+    d = daemon(CONFIG)
+    wanted = [d.chat("m").headers["x-shunt-request-id"] for _ in range(5)]
+    wait_record(d, wanted[-1])
+    done = shunt("-c", d.config_path, "--json", "--last", 4)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(x) for x in done.stdout.splitlines()]
+    assert len(rows) == 4 and rows[-1]["id"] == wanted[-1]
+    done = shunt(folder(d), "--request", wanted[2], "--json")
+    assert [json.loads(x)["kind"] for x in done.stdout.splitlines()] == ["attempt", "request"]
+    assert wanted[2] in shunt(folder(d), "--request", wanted[2]).stdout
+    done = shunt(folder(d), "--verify", "--json")
+    assert json.loads(done.stdout) == {"files": 1, "records": 10, "damaged": 0, "twice": 0,
+                                       "ok": True}
+
+
+def test_the_command_finds_damage(daemon, tmp_path):
+    d = daemon(CONFIG)
+    wait_record(d, d.chat("m").headers["x-shunt-request-id"])
+    path = tmp_path / "journal-00000001.jsonl"
+    good = b"\n".join(lines(d)) + b"\n"
+    path.write_bytes(good.replace(b'"status":200', b'"status":500') + good.splitlines()[0] + b"\n")
+    done = shunt(tmp_path, "--verify")
+    assert done.returncode == 1 and "1 damaged lines, 1 records twice" in done.stdout
+    assert f"{path}:2" in done.stderr
+    assert shunt(tmp_path / "nowhere").returncode == 1
+    assert shunt(tmp_path, "--last", "none").returncode == 2
