@@ -33,6 +33,10 @@ static const struct command commands[] = {
 	{"models", "", "ucjh", 0, 0, cli_models, "names that clients may ask for", ""},
 	{"check", "FILE", "jh", 1, 1, cli_check, "validate a config file",
 		"Prints FILE:LINE: what, for each fault. Needs no daemon.\n"},
+	{"journal", "[FOLDER]", "NRVcjh", 0, 1, cli_journal,
+		"the newest records of requests and attempts",
+		"Reads the journal's files; FOLDER is STATE_DIR/journal of the config unless given.\n"
+		"Needs no daemon. --json prints the records as they are, one a line.\n"},
 	{"eval", "[FILE]...", "dtswSmkOxPpebgjh", 0, CLI_FILES_MAX, cli_eval,
 		"what a scorer gains over the best single model",
 		"A trained scorer without a file is cross-validated: trained on the other folds\n"
@@ -59,10 +63,6 @@ static const struct command commands[] = {
 		"classifier says: {\"logits\":[...],\"label\":...,\"win_rate\":...}; win_rate is the\n"
 		"probability of label 0. With --pool a classifier gives its embedding too. Longer\n"
 		"texts than the model takes are cut. Needs no daemon.\n"},
-	{"journal", "[FOLDER]", "NRVcjh", 0, 1, cli_journal,
-		"the newest records of requests and attempts",
-		"Reads the journal's files; FOLDER is STATE_DIR/journal of the config unless given.\n"
-		"Needs no daemon. --json prints the records as they are, one a line.\n"},
 	{"version", "", "jh", 0, 0, command_version, "version of this program", ""},
 	{"help", "[COMMAND]", "jh", 0, 1, command_help, "this text, or a command's", ""},
 };
@@ -79,6 +79,10 @@ static const struct option_row {
 		"where the daemon is, e.g. http://gpu1:8787"},
 	{{"config", required_argument, NULL, 'c'}, "FILE",
 		"find the daemon that runs with this config"},
+	{{"last", required_argument, NULL, 'N'}, "N", "so many records; 20"},
+	{{"request", required_argument, NULL, 'R'}, "ID", "only the records of this request"},
+	{{"verify", no_argument, NULL, 'V'}, "",
+		"check every record: whole, and none twice; exit code 1 where not"},
 	{{"data", required_argument, NULL, 'd'}, "FILE",
 		"routing data, JSON lines, gzip or not; again for more, - for standard input"},
 	{{"train-data", required_argument, NULL, 't'}, "FILE",
@@ -112,10 +116,6 @@ static const struct option_row {
 		"of the weights while computing: f32, bf16 or i8; f32"},
 	{{"jsonl", no_argument, NULL, 'l'}, "",
 		"lines are objects {\"text\", \"pair\"?, \"max_length\"?}"},
-	{{"last", required_argument, NULL, 'N'}, "N", "so many records; 20"},
-	{{"request", required_argument, NULL, 'R'}, "ID", "only the records of this request"},
-	{{"verify", no_argument, NULL, 'V'}, "",
-		"check every record: whole, and none twice; exit code 1 where not"},
 	{{"json", no_argument, NULL, 'j'}, "", "one JSON value instead of tables"},
 	{{"help", no_argument, NULL, 'h'}, "", "this text"},
 };
