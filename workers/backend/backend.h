@@ -362,6 +362,37 @@ struct http_user {
 	void (*on_done)(void *arg, enum err_code code, const struct err *e);
 };
 
+/* http_headers.c: the fixed headers; calls that run keep the ones they began with */
+
+struct http_headers;
+
+struct http_headers *http_headers_new(const struct http_options *o);
+struct http_headers *http_headers_ref(struct http_headers *h); /* one more owner; returns h */
+void http_headers_unref(struct http_headers **h_p); /* wipes the key with the last owner */
+void *http_headers_list(const struct http_headers *h); /* a struct curl_slist */
+
+/* http_sockets.c: which of curl's sockets are watched */
+
+enum { HTTP_READY_MAX = 64 };
+
+struct http_sockets;
+
+struct http_ready {
+	int fd;
+	uint32_t events; /* of epoll */
+};
+
+MUST enum err_code http_sockets_new(struct http_sockets **out, struct err *e);
+void http_sockets_free(struct http_sockets **s_p);
+int http_sockets_fd(const struct http_sockets *s); /* readable: one of them has events */
+/* As socket and close. */
+int http_sockets_open(struct http_sockets *s, int family, int type, int protocol);
+int http_sockets_close(struct http_sockets *s, int fd);
+/* curl waits for these events there; 0: for none. False: errno says why. */
+bool http_sockets_want(struct http_sockets *s, int fd, uint32_t events);
+/* Those that have events which are wanted; returns how many. */
+size_t http_sockets_ready(struct http_sockets *s, struct http_ready *out, size_t most);
+
 /* http_error.c: what libcurl's result means for a call; easy is a CURL, code a CURLcode and not
  * CURLE_OK. proxy is NULL where there is none, detail is curl's own text, "" where it has none. */
 enum err_code http_error(void *easy, const char *proxy, int code, const struct http_head *head,

@@ -22,14 +22,7 @@ enum {
 	IDLE_MAX = 128, /* handles kept for the next call */
 	CONNECTIONS_KEPT = 512, /* open ones kept for the next call */
 	FLAT_MAX = 64 * 1024, /* bodies up to this go out in one piece with the head */
-	LINGER_MS = 500,
-	SOCKET_BATCH = 64
-};
-
-/* The request's fixed headers; calls that run keep the ones they began with. */
-struct http_headers {
-	struct curl_slist *list;
-	unsigned refs;
+	LINGER_MS = 500
 };
 
 struct http {
@@ -45,7 +38,7 @@ struct http {
 	struct http_call *idle;
 	unsigned idle_len;
 	struct http_call *busy;
-	int epoll_fd; /* curl's sockets; the loop watches this one */
+	struct http_sockets *sockets; /* curl's; the loop watches their epoll */
 	struct loop_fd epoll;
 	struct pace pace;
 	struct loop_timer rest; /* the end of a rest from looking at the sockets */
@@ -72,57 +65,6 @@ struct http_call {
 	struct loop_timer linger;
 	char error[CURL_ERROR_SIZE];
 };
-
-/* ---- headers ---- */
-
-static void
-headers_unref(struct http_headers **h_p)
-{
-	struct http_headers *h = *h_p;
-
-	*h_p = NULL;
-	if (h == NULL || --h->refs > 0)
-		return;
-	for (struct curl_slist *s = h->list; s != NULL; s = s->next)
-		explicit_bzero(s->data, strlen(s->data)); /* one of them is the key */
-	curl_slist_free_all(h->list);
-	free(h);
-}
-
-static void
-headers_add(struct http_headers *h, const char *line)
-{
-	struct curl_slist *list = curl_slist_append(h->list, line);
-
-	CHECK(list != NULL);
-	h->list = list;
-}
-
-static struct http_headers *
-headers_new(const struct http_options *o)
-{
-	struct http_headers *h = calloc(1, sizeof(*h));
-	char *line;
-	size_t size;
-
-	CHECK(h != NULL);
-	h->refs = 1;
-	headers_add(h, "Content-Type: application/json");
-	headers_add(h, "Expect:");
-	if (o->extra_header != NULL)
-		headers_add(h, o->extra_header);
-	if (o->key == NULL)
-		return h;
-	size = strlen(o->key) + 64;
-	line = malloc(size);
-	CHECK(line != NULL);
-	(void)snprintf(line, size, "%s%s",
-		o->auth == AUTH_BEARER ? "Authorization: Bearer " : "x-api-key: ", o->key);
-	headers_add(h, line);
-	explicit_bzero(line, size);
-	free(line);
-	return h;
-}
 
 /* ---- callbacks of curl ---- */
 
@@ -227,31 +169,39 @@ http_on_prereq(void *arg, char *ip, char *local_ip, int port, int local_port)
 	return CURL_PREREQFUNC_OK;
 }
 
-/*
- * curl's sockets lie in an epoll of their own: curl closes sockets that never connected without
- * telling, and may use their number again at once, so what is known here can be stale either way.
- */
 static int
 http_on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
 {
 	struct http *h = arg;
-	struct epoll_event ev = {.data = {.fd = fd}};
+	uint32_t events = 0;
 
 	(void)easy;
 	(void)socket_arg;
-	if (what == CURL_POLL_REMOVE) {
-		(void)epoll_ctl(h->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
-		return 0;
-	}
-	if (what & CURL_POLL_IN)
-		ev.events |= EPOLLIN;
-	if (what & CURL_POLL_OUT)
-		ev.events |= EPOLLOUT;
-	if (epoll_ctl(h->epoll_fd, EPOLL_CTL_MOD, fd, &ev) == 0 ||
-		(errno == ENOENT && epoll_ctl(h->epoll_fd, EPOLL_CTL_ADD, fd, &ev) == 0))
+	if (what != CURL_POLL_REMOVE && (what & CURL_POLL_IN) != 0)
+		events |= EPOLLIN;
+	if (what != CURL_POLL_REMOVE && (what & CURL_POLL_OUT) != 0)
+		events |= EPOLLOUT;
+	if (http_sockets_want(h->sockets, fd, events))
 		return 0;
 	log_warn("upstream_socket", "text=\"%s\"", strerror(errno));
 	return -1;
+}
+
+static curl_socket_t
+http_on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
+{
+	struct http *h = arg;
+
+	(void)purpose;
+	return http_sockets_open(h->sockets, address->family, address->socktype, address->protocol);
+}
+
+static int
+http_on_close(void *arg, curl_socket_t fd)
+{
+	struct http *h = arg;
+
+	return http_sockets_close(h->sockets, fd);
 }
 
 static int
@@ -292,7 +242,7 @@ static void
 http_call_free(struct http_call *c)
 {
 	curl_easy_cleanup(c->easy);
-	headers_unref(&c->headers);
+	http_headers_unref(&c->headers);
 	buf_fini(&c->url);
 	buf_fini(&c->flat);
 	free(c);
@@ -313,6 +263,10 @@ http_set_callbacks(struct http_call *c)
 	(void)curl_easy_setopt(c->easy, CURLOPT_SEEKDATA, c);
 	(void)curl_easy_setopt(c->easy, CURLOPT_PREREQFUNCTION, http_on_prereq);
 	(void)curl_easy_setopt(c->easy, CURLOPT_PREREQDATA, c);
+	(void)curl_easy_setopt(c->easy, CURLOPT_OPENSOCKETFUNCTION, http_on_open);
+	(void)curl_easy_setopt(c->easy, CURLOPT_OPENSOCKETDATA, c->http);
+	(void)curl_easy_setopt(c->easy, CURLOPT_CLOSESOCKETFUNCTION, http_on_close);
+	(void)curl_easy_setopt(c->easy, CURLOPT_CLOSESOCKETDATA, c->http);
 }
 
 /* curl counts for a handle's whole life how often it found a kept connection dead, and gives up at
@@ -402,9 +356,10 @@ static void
 http_on_sockets(void *arg, uint32_t loop_events)
 {
 	struct http *h = arg;
-	struct epoll_event events[SOCKET_BATCH];
+	struct http_ready ready[HTTP_READY_MAX];
 	uint64_t rest_ns;
-	int n, running;
+	size_t n;
+	int running;
 
 	(void)loop_events;
 	rest_ns = pace_rest(&h->pace, loop_now(h->loop));
@@ -413,10 +368,10 @@ http_on_sockets(void *arg, uint32_t loop_events)
 		loop_timer_set(h->loop, &h->rest, rest_ns);
 		return;
 	}
-	n = epoll_wait(h->epoll_fd, events, SOCKET_BATCH, 0);
-	for (int i = 0; i < n; i++) /* one that went meanwhile is unknown to curl: ignored */
+	n = http_sockets_ready(h->sockets, ready, ARRAY_LEN(ready));
+	for (size_t i = 0; i < n; i++) /* one that went meanwhile is unknown to curl: ignored */
 		(void)curl_multi_socket_action(
-			h->multi, events[i].data.fd, http_select_mask(events[i].events), &running);
+			h->multi, ready[i].fd, http_select_mask(ready[i].events), &running);
 	http_batch_done(h);
 }
 
@@ -458,11 +413,12 @@ http_on_linger(void *arg)
 static enum err_code
 http_open_epoll(struct http *h, struct err *e)
 {
-	h->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	if (h->epoll_fd < 0)
-		return err_set(e, ERR_SYS, "epoll_create1: %s", strerror(errno));
-	h->epoll = (struct loop_fd){
-		.fn = http_on_sockets, .arg = h, .fd = h->epoll_fd, .events = EPOLLIN};
+	if (http_sockets_new(&h->sockets, e) != ERR_OK)
+		return e->code;
+	h->epoll = (struct loop_fd){.fn = http_on_sockets,
+		.arg = h,
+		.fd = http_sockets_fd(h->sockets),
+		.events = EPOLLIN};
 	return loop_add(h->loop, &h->epoll, e);
 }
 
@@ -506,8 +462,8 @@ copy_or_null(const char *s)
 void
 http_set_options(struct http *h, const struct http_options *o)
 {
-	headers_unref(&h->headers);
-	h->headers = headers_new(o);
+	http_headers_unref(&h->headers);
+	h->headers = http_headers_new(o);
 	free(h->proxy);
 	free(h->ca_file);
 	h->proxy = copy_or_null(o->proxy);
@@ -542,9 +498,8 @@ http_free(struct http **h_p)
 	loop_timer_clear(h->loop, &h->timer);
 	loop_timer_clear(h->loop, &h->rest);
 	loop_remove(h->loop, &h->epoll);
-	if (h->epoll_fd >= 0)
-		(void)close(h->epoll_fd);
-	headers_unref(&h->headers);
+	http_sockets_free(&h->sockets);
+	http_headers_unref(&h->headers);
 	free(h->proxy);
 	free(h->ca_file);
 	free(h);
@@ -568,10 +523,9 @@ http_apply_options(struct http_call *c)
 	(void)curl_easy_setopt(c->easy, CURLOPT_SSL_VERIFYHOST, h->tls_verify ? 2L : 0L);
 	if (h->ca_file != NULL)
 		(void)curl_easy_setopt(c->easy, CURLOPT_CAINFO, h->ca_file);
-	headers_unref(&c->headers);
-	c->headers = h->headers;
-	c->headers->refs++;
-	(void)curl_easy_setopt(c->easy, CURLOPT_HTTPHEADER, c->headers->list);
+	http_headers_unref(&c->headers);
+	c->headers = http_headers_ref(h->headers);
+	(void)curl_easy_setopt(c->easy, CURLOPT_HTTPHEADER, http_headers_list(c->headers));
 	c->options_version = h->options_version;
 }
 
