@@ -121,7 +121,7 @@ static const struct option_row {
 };
 
 /* Long names only: they have no letter of their own on the command line. */
-static const char long_only[] = "NRVEdtsOwSmnqkxPpoegbTlMLD";
+static const char long_only[] = "EdtsOwSmnqkxPpoegbTlMLD";
 
 static const char footer[] =
 	"\nThe daemon is looked for at --url, $SHUNT_URL, the socket $SHUNT_SOCKET, the socket of "
