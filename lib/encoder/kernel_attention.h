@@ -59,14 +59,18 @@ attention_room(const struct engine *e, uint8_t *at, size_t tokens, size_t head_d
 	size_t width = attention_up(head_dim, IMAGE_COLUMNS);
 	size_t elems = kernel_unit_elems(e->panel);
 	size_t slice = padded * width * sizeof(float);
-	struct attention_room r;
+	size_t keys = 3 * slice, values = keys + slice / elems, scores = values + slice / elems;
+	size_t block = scores + e->rows * padded * sizeof(float);
+	struct attention_room r = {
+		.bytes = block + e->block_bytes(e->rows, MAX(padded, width) / elems)};
 
+	if (at == NULL) /* only how much */
+		return r;
 	r.slice = (float *)at;
-	r.keys = at + 3 * slice;
-	r.values = r.keys + slice / elems;
-	r.scores = (float *)(r.values + slice / elems);
-	r.block = (uint8_t *)(r.scores + e->rows * padded);
-	r.bytes = (size_t)(r.block - at) + e->block_bytes(e->rows, MAX(padded, width) / elems);
+	r.keys = at + keys;
+	r.values = at + values;
+	r.scores = (float *)(at + scores);
+	r.block = at + block;
 	return r;
 }
 
