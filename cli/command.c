@@ -63,6 +63,10 @@ static const struct command commands[] = {
 		"classifier says: {\"logits\":[...],\"label\":...,\"win_rate\":...}; win_rate is the\n"
 		"probability of label 0. With --pool a classifier gives its embedding too. Longer\n"
 		"texts than the model takes are cut. Needs no daemon.\n"},
+	{"bench", "classifier [TOKENS]...", "MDIgijh", 1, 32, cli_bench,
+		"how long a model's forward pass takes here",
+		"For texts of 8 to 512 tokens, or of TOKENS. With - it times what lines of\n"
+		"standard input ask for, TOKENS RUNS. Needs no daemon.\n"},
 	{"version", "", "jh", 0, 0, command_version, "version of this program", ""},
 	{"help", "[COMMAND]", "jh", 0, 1, command_help, "this text, or a command's", ""},
 };
@@ -104,7 +108,7 @@ static const struct option_row {
 	{{"plot", required_argument, NULL, 'p'}, "FILE", "draw the curve as .svg or .png"},
 	{{"out", required_argument, NULL, 'o'}, "FILE", "where the scorer's file goes"},
 	{{"seed", required_argument, NULL, 'e'}, "N", "of folds, draws and training; 0"},
-	{{"threads", required_argument, NULL, 'g'}, "N", "of the training; 1"},
+	{{"threads", required_argument, NULL, 'g'}, "N", "to work with; 1"},
 	{{"resamples", required_argument, NULL, 'b'}, "N", "of the intervals; 1000"},
 	{{"tokenizer", required_argument, NULL, 'T'}, "DIR",
 		"folder with a tokenizer.json, or the file"},
@@ -116,12 +120,16 @@ static const struct option_row {
 		"of the weights while computing: f32, bf16 or i8; f32"},
 	{{"jsonl", no_argument, NULL, 'l'}, "",
 		"lines are objects {\"text\", \"pair\"?, \"max_length\"?}"},
+	{{"isa", required_argument, NULL, 'I'}, "NAME",
+		"kernels for auto, blas, avx2, avx512 or amx; auto takes the best that runs"},
+	{{"image", required_argument, NULL, 'i'}, "FILE",
+		"map packed weights from here; an empty or missing file is filled first"},
 	{{"json", no_argument, NULL, 'j'}, "", "one JSON value instead of tables"},
 	{{"help", no_argument, NULL, 'h'}, "", "this text"},
 };
 
 /* Long names only: they have no letter of their own on the command line. */
-static const char long_only[] = "EdtsOwSmnqkxPpoegbTlMLD";
+static const char long_only[] = "EdtsOwSmnqkxPpoegbTlMLDIi";
 
 static const char footer[] =
 	"\nThe daemon is looked for at --url, $SHUNT_URL, the socket $SHUNT_SOCKET, the socket of "

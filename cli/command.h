@@ -61,3 +61,4 @@ enum cli_exit cli_encode(const struct cli *cli);
 enum cli_exit cli_eval(const struct cli *cli);
 enum cli_exit cli_train(const struct cli *cli);
 enum cli_exit cli_calibrate(const struct cli *cli);
+enum cli_exit cli_bench(const struct cli *cli);
