@@ -214,23 +214,59 @@ Test(weights_note, texts_come_as_one_printable_line)
 	cr_assert_eq(strlen(got.text), sizeof(got.text) - 1);
 }
 
+/* Send bytes and a descriptor as no note of ours would. */
+static void
+send_raw(const void *data, size_t len, int fd)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control = {.bytes = {0}};
+	char copy[sizeof(struct weights_note)];
+	struct iovec part = {copy, len};
+	struct msghdr m = {.msg_iov = &part,
+		.msg_iovlen = 1,
+		.msg_control = control.bytes,
+		.msg_controllen = sizeof(control.bytes)};
+	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+
+	memcpy(copy, data, len);
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(c), &fd, sizeof(fd));
+	cr_assert_eq(sendmsg(pair[0], &m, 0), (ssize_t)len);
+}
+
+/* The lowest free number: a descriptor that is left open takes it. */
+static int
+lowest_fd(void)
+{
+	int fd = dup(pair[0]);
+
+	(void)close(fd);
+	return fd;
+}
+
 Test(weights_note, what_is_no_note_is_dropped_with_its_descriptors)
 {
 	struct weights_note n = {.kind = WEIGHTS_NOTES + 3, .magic = WEIGHTS_MAGIC}, got;
-	int fd, before = dup(0), after;
+	int fd, before = lowest_fd();
 
 	cr_assert_eq(send(pair[0], "hello", 5, 0), 5);
 	cr_assert_eq(weights_recv(pair[1], &got, &fd), WEIGHTS_RECV_BAD);
-	cr_assert_eq(send(pair[0], &n, sizeof(n), 0), (ssize_t)sizeof(n));
+	send_raw("hello", 5, pair[0]);
+	cr_assert_eq(weights_recv(pair[1], &got, &fd), WEIGHTS_RECV_BAD);
+	send_raw(&n, sizeof(n), pair[0]);
+	cr_assert_eq(weights_recv(pair[1], &got, &fd), WEIGHTS_RECV_BAD);
+	n.kind = WEIGHTS_NOTE_HELLO; /* carries none */
+	send_raw(&n, sizeof(n), pair[0]);
 	cr_assert_eq(weights_recv(pair[1], &got, &fd), WEIGHTS_RECV_BAD);
 	n.kind = WEIGHTS_NOTE_BUILT; /* its segment is missing */
 	cr_assert_eq(send(pair[0], &n, sizeof(n), 0), (ssize_t)sizeof(n));
 	cr_assert_eq(weights_recv(pair[1], &got, &fd), WEIGHTS_RECV_BAD);
 	cr_assert_eq(fd, -1);
-	after = dup(0);
-	cr_assert_eq(after, before + 1, "no descriptor was left open");
-	(void)close(before);
-	(void)close(after);
+	cr_assert_eq(lowest_fd(), before, "no descriptor was left open");
 }
 
 Test(weights_note, the_end_of_the_other_side_is_told)
