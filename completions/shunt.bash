@@ -12,7 +12,7 @@ _shunt_lab() {
 
 _shunt() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}
-	local commands='status route models check journal eval train calibrate tokenize encode fault version help'
+	local commands='status route models check journal eval train calibrate tokenize encode bench fault version help'
 	local scorers='linear knn elo cluster mlp mf irt heuristic random weak strong chars id oracle'
 	COMPREPLY=()
 
@@ -25,11 +25,15 @@ _shunt() {
 		mapfile -t COMPREPLY < <(compgen -W 'f32 bf16 i8' -- "$cur")
 		return
 		;;
+	--isa)
+		mapfile -t COMPREPLY < <(compgen -W 'auto blas avx2 avx512 amx' -- "$cur")
+		return
+		;;
 	--tokenizer | --model)
 		mapfile -t COMPREPLY < <(compgen -d -- "$cur")
 		return
 		;;
-	-c | --config | --data | --train-data | --prices | --plot | --out)
+	-c | --config | --data | --train-data | --prices | --plot | --out | --image)
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		return
 		;;
@@ -54,7 +58,7 @@ _shunt() {
 		mapfile -t COMPREPLY < <(compgen -W '--url --config --json --help' -- "$cur")
 		;;
 	route)
-		mapfile -t COMPREPLY < <(compgen -W '--route --url --config --json --help' -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W '--route --explain --url --config --json --help' -- "$cur")
 		;;
 	check)
 		if [[ $cur == -* ]]; then
@@ -96,6 +100,9 @@ _shunt() {
 		;;
 	encode)
 		mapfile -t COMPREPLY < <(compgen -W '--model --pool --dtype --jsonl --help' -- "$cur")
+		;;
+	bench)
+		mapfile -t COMPREPLY < <(compgen -W 'classifier --model --dtype --isa --threads --image --json --help' -- "$cur")
 		;;
 	version)
 		mapfile -t COMPREPLY < <(compgen -W '--json --help' -- "$cur")

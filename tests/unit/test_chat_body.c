@@ -282,3 +282,44 @@ Test(chat_body, every_prefix_is_an_error)
 		free(copy);
 	}
 }
+
+Test(chat_body, the_rest_of_a_conversation_comes_latest_first)
+{
+	static const char text[] =
+		"{\"model\":\"auto\",\"user\":\"u\",\"metadata\":{\"session_id\":\"s1\"},"
+		"\"messages\":[{\"role\":\"system\",\"content\":\"rules\"},"
+		"{\"role\":\"user\",\"content\":\"one\"},"
+		"{\"role\":\"assistant\",\"content\":[{\"type\":\"text\",\"text\":\"two\"}]},"
+		"{\"role\":\"user\",\"content\":\"three\"}]}";
+	AUTO(chat_body_fini) struct chat_body b = {0};
+	AUTO(chat_body_fini) struct chat_body moved = {0};
+	AUTO(buf_fini) struct buf others = BUF_INIT;
+	struct err e;
+
+	cr_assert_eq(read_body(&b, ROUTE_CHAT, text, &e), ERR_OK, "%s", e.text);
+	chat_body_others(&b, &others, 100);
+	cr_assert_str_eq(buf_str(&others), "two\n\nrules\n\n");
+	chat_body_others(&b, &others, 3);
+	cr_assert_eq(others.len, 3);
+	cr_assert(json_equals(b.session, "s1") && json_equals(b.user, "u"));
+	cr_assert(json_equals(b.first_turn, "one"));
+	chat_body_move(&moved, &b);
+	cr_assert_eq(moved.route.model, moved.model, "names move along");
+	cr_assert_str_eq(moved.route.model, "auto");
+	cr_assert_str_eq(moved.route.turns[0], "three");
+	cr_assert_eq(b.text.data, NULL, "and nothing is left to free twice");
+}
+
+Test(chat_body, odd_users_and_metadata_are_nobodys)
+{
+	AUTO(chat_body_fini) struct chat_body b = {0};
+	struct err e;
+
+	cr_assert_eq(read_body(&b, ROUTE_CHAT,
+			     "{\"user\":7,\"metadata\":[1],\"messages\":[{\"role\":\"user\","
+			     "\"content\":\"x\"}]}",
+			     &e),
+		ERR_OK, "%s", e.text);
+	cr_assert_eq(b.user.type, JSON_NONE);
+	cr_assert_eq(b.session.type, JSON_NONE);
+}
