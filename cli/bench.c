@@ -27,6 +27,7 @@ enum {
 	RUNS_MOST = 100000,
 	THREADS_MOST = 64,
 	HUGE_PAGE = 2 << 20,
+	MADVISE_COLLAPSE = 25, /* MADV_COLLAPSE of Linux 6.1; Debian 12's headers lack it */
 };
 
 static const char *const default_lengths[] = {"8", "16", "32", "64", "128", "256", "512"};
@@ -36,8 +37,9 @@ struct bench {
 	struct encoder_plan plan;
 	uint32_t threads;
 	struct encoder *encoder;
+	void *room; /* address space that holds the map */
 	void *map;
-	size_t len;
+	size_t room_len, len;
 	double pack_ms; /* open, read and pack; 0 where an image was there */
 	double first_ms; /* attach and the first pass */
 	uint32_t *ids;
@@ -52,8 +54,8 @@ bench_fini(struct bench *b)
 	table_free(&b->table);
 	free(b->ids);
 	free(b->ms);
-	if (b->map != NULL)
-		(void)munmap(b->map, b->len);
+	if (b->room != NULL)
+		(void)munmap(b->room, b->room_len);
 }
 
 static void
@@ -89,19 +91,37 @@ bench_pass(struct bench *b, struct encoder_output *out, uint32_t count, struct e
 	return encoder_run(b->encoder, out, &in, 1, ENCODER_POOL_MODEL, e);
 }
 
-/* Memory for a packed model: anonymous, or the file of --image. */
+/* Memory for a packed model: anonymous, or the file of --image. On a border of huge pages, as the
+ * daemon maps its segments: else bench_collapse could do nothing. */
 static enum err_code
 bench_map(struct bench *b, int fd, int protection, struct err *e)
 {
 	int flags = fd >= 0 ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS;
-	void *map = mmap(NULL, b->len, protection, flags, fd, 0);
+	size_t wide = b->len + HUGE_PAGE;
+	char *room =
+		mmap(NULL, wide, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	char *at;
 
-	if (map == MAP_FAILED)
+	if (room == MAP_FAILED)
+		return err_set(e, ERR_SYS, "map %zu bytes: %s", wide, strerror(errno));
+	at = room + (HUGE_PAGE - (uintptr_t)room % HUGE_PAGE) % HUGE_PAGE;
+	if (mmap(at, b->len, protection, flags | MAP_FIXED, fd, 0) == MAP_FAILED) {
+		(void)munmap(room, wide);
 		return err_set(e, ERR_SYS, "map %zu bytes: %s", b->len, strerror(errno));
-	if (b->len >= HUGE_PAGE)
-		(void)madvise(map, b->len, MADV_HUGEPAGE);
-	b->map = map;
+	}
+	if (fd < 0)
+		(void)madvise(at, b->len, MADV_HUGEPAGE);
+	b->room = room;
+	b->room_len = wide;
+	b->map = at;
 	return ERR_OK;
+}
+
+/* Once the weights are there, into huge pages, for all who map them later. Old systems refuse. */
+static void
+bench_collapse(const struct bench *b)
+{
+	(void)madvise(b->map, b->len, MADVISE_COLLAPSE);
 }
 
 static enum err_code
@@ -120,6 +140,7 @@ bench_pack(struct bench *b, int fd, struct err *e)
 		encoder_pack(source, b->map, e) != ERR_OK)
 		return e->code;
 	b->pack_ms = since_ms(start);
+	bench_collapse(b);
 	return ERR_OK;
 }
 

@@ -66,7 +66,7 @@ attention_room(const struct engine *e, uint8_t *at, size_t tokens, size_t head_d
 
 	if (at == NULL) /* only how much */
 		return r;
-	r.slice = (float *)at;
+	r.slice = (float *)(void *)at;
 	r.keys = at + keys;
 	r.values = at + values;
 	r.scores = (float *)(at + scores);

@@ -47,7 +47,7 @@ kernel_image_view(enum encoder_dtype dtype, const void *packed, uint32_t in, uin
 	v.panels = (const uint8_t *)packed + head_bytes(dtype, out);
 	if (dtype == ENCODER_I8) {
 		v.scale = v.bias + v.count * IMAGE_COLUMNS;
-		v.sums = (const int32_t *)(v.scale + v.count * IMAGE_COLUMNS);
+		v.sums = (const int32_t *)(const void *)(v.scale + v.count * IMAGE_COLUMNS);
 	}
 	return v;
 }
@@ -113,11 +113,11 @@ kernel_image_pack(enum encoder_dtype dtype, void *dst, uint32_t in, uint32_t out
 			panels + n / IMAGE_COLUMNS * panel_bytes + (size_t)(n % IMAGE_COLUMNS) * 4;
 
 		if (dtype == ENCODER_F32)
-			column_f32((float *)column, row, in);
+			column_f32((float *)(void *)column, row, in);
 		else if (dtype == ENCODER_BF16)
-			column_bf16((uint16_t *)column, row, in);
+			column_bf16((uint16_t *)(void *)column, row, in);
 		else
-			column_i8((int8_t *)column, head + count + n,
-				(int32_t *)(head + 2 * count) + n, row, in);
+			column_i8((int8_t *)(void *)column, head + count + n,
+				(int32_t *)(void *)(head + 2 * count) + n, row, in);
 	}
 }
