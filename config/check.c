@@ -211,8 +211,7 @@ check_encoder(struct check *k, size_t at)
 			check_fault(k, path.text,
 				"duplicate name `%s`, already used by encoders[%zu]", n->name, i);
 	if (n->name != NULL && strlen(n->name) > CONFIG_ENCODER_NAME_MAX)
-		check_fault(
-			k, path.text, "is longer than %d bytes", (int)CONFIG_ENCODER_NAME_MAX);
+		check_fault(k, path.text, "is longer than %d bytes", (int)CONFIG_ENCODER_NAME_MAX);
 	(void)path_of(&path, "encoders[%zu].isa", at);
 	if (n->isa == CONFIG_ISA_BLAS && n->dtype != CONFIG_DTYPE_AUTO &&
 		n->dtype != CONFIG_DTYPE_F32)
@@ -355,8 +354,8 @@ check_scorer(struct check *k, size_t at)
 		break;
 	case CONFIG_SCORER_ASKS:
 		if (k->encoders.len == 0)
-			check_fault(k, path.text,
-				"there are no `encoders`, so nobody could be asked");
+			check_fault(
+				k, path.text, "there are no `encoders`, so nobody could be asked");
 		else if (s.rest != NULL && !names_has(&k->encoders, s.rest))
 			check_dangling(k, path.text, "encoder", s.rest, &k->encoders);
 		break;

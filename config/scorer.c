@@ -55,8 +55,7 @@ config_scorer_folders(struct config_folder *out, size_t max, const struct config
 		const char *slash = s.rest == NULL ? NULL : strrchr(s.rest, '/');
 		size_t k, len;
 
-		if (slash == NULL ||
-			config_scorer_kind(scorer, s.name_len) != CONFIG_SCORER_FILE)
+		if (slash == NULL || config_scorer_kind(scorer, s.name_len) != CONFIG_SCORER_FILE)
 			continue;
 		len = MAX((size_t)(slash - s.rest), (size_t)1);
 		for (k = 0; k < n && (out[k].len != len || memcmp(out[k].path, s.rest, len) != 0);

@@ -4,10 +4,10 @@
  *
  *   heuristic    a difficulty, which stated qualities are fitted to
  *   trained      the quality to expect of each model that it knows; where a threshold is set, only
- *                whether the strong model is wanted; where it knows none of the candidates, how hard
- *                the prompt is for the models that it does know
- *   encoder      whether the strong model is wanted, from a classifier. Without an answer the
- *                default tier: default_model, else the best single model
+ *                whether the strong model is wanted; where it knows none of the candidates, how
+ * hard the prompt is for the models that it does know encoder      whether the strong model is
+ * wanted, from a classifier. Without an answer the default tier: default_model, else the best
+ * single model
  *
  * Nobody is asked where the answer could change nothing.
  */
@@ -32,9 +32,9 @@ plan_has_choice(const struct work *w)
 static bool
 plan_shares(const struct score_plan *p)
 {
-	return p->dial < 0 && (p->strategy == STRATEGY_ROUND_ROBIN ||
-				      p->strategy == STRATEGY_WEIGHTED ||
-				      p->strategy == STRATEGY_LEAST_LOADED);
+	return p->dial < 0 &&
+	       (p->strategy == STRATEGY_ROUND_ROBIN || p->strategy == STRATEGY_WEIGHTED ||
+		       p->strategy == STRATEGY_LEAST_LOADED);
 }
 
 /* Strategy, dial and threshold: from the route that counts, the request, or RouteLLM's form. */

@@ -5,9 +5,10 @@
  * Standby deployments after all others, a favoured model before the others, abilities known before
  * unknown, then the key (score or turn), then the config's order, replicas of one model by turns.
  *
- * A learned scorer's choice is compared with the one that the same strategy makes without looking at
- * the prompt: the best single model. Where its lead in score is within what the error of the
- * expected qualities is worth there, the scorer has nothing to say, and the best single model stays.
+ * A learned scorer's choice is compared with the one that the same strategy makes without looking
+ * at the prompt: the best single model. Where its lead in score is within what the error of the
+ * expected qualities is worth there, the scorer has nothing to say, and the best single model
+ * stays.
  */
 #include <stdlib.h>
 #include <string.h>

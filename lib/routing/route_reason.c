@@ -88,8 +88,7 @@ reason_score(struct work *w, struct buf *text)
 static void
 reason_default(struct work *w, struct buf *text)
 {
-	const struct route_deployment *best =
-		&w->c->deployments[w->out->ranked[0].deployment];
+	const struct route_deployment *best = &w->c->deployments[w->out->ranked[0].deployment];
 
 	if (w->judgement.why[0] != '\0')
 		buf_addf(text, "default: %s, ", w->judgement.why);

@@ -94,8 +94,8 @@ session_apply(struct work *w)
 		return;
 	}
 	w->out->phase = PHASE_SESSION;
-	(void)snprintf(w->wanted, sizeof(w->wanted), "%.*s", (int)sizeof(w->wanted) - 1,
-		winner->d->model);
+	(void)snprintf(
+		w->wanted, sizeof(w->wanted), "%.*s", (int)sizeof(w->wanted) - 1, winner->d->model);
 	work_prefer(w, at);
 	session_note(w, s->falls + 1);
 }

@@ -3,8 +3,8 @@
  * route_text.c - what of a conversation a scorer sees, and asking its file
  *
  * The latest turn comes first, because that is where a model with a short window begins to read; it
- * gets three quarters of the room where there are others. "commit it" after hard work is judged with
- * the work behind it.
+ * gets three quarters of the room where there are others. "commit it" after hard work is judged
+ * with the work behind it.
  */
 #include <string.h>
 
@@ -46,8 +46,8 @@ text_put(char *out, size_t room, const char *text, size_t len)
 }
 
 size_t
-route_text(char out[ROUTE_TEXT_MAX], const struct route_request *r,
-	const struct config_route *route)
+route_text(
+	char out[ROUTE_TEXT_MAX], const struct route_request *r, const struct config_route *route)
 {
 	enum text_policy policy = route != NULL ? route->text : TEXT_TURNS;
 	size_t turns = policy == TEXT_LAST ? MIN(r->turns_count, (size_t)1) : r->turns_count;
@@ -73,8 +73,8 @@ route_text(char out[ROUTE_TEXT_MAX], const struct route_request *r,
 }
 
 void
-route_judge_file(struct route_judgement *out, const struct route_question *q, const char *text,
-	size_t len)
+route_judge_file(
+	struct route_judgement *out, const struct route_question *q, const char *text, size_t len)
 {
 	const struct scorers_row *row = q->row;
 	struct scorer_input in = {.text = text, .len = len, .seed = q->request->seed};

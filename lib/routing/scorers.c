@@ -98,8 +98,8 @@ scorers_new(struct scorers **out, const struct config *c, scorers_shipped_fn *fo
 	for (unsigned id = 0; id < SCORERS; id++) {
 		if (scorer_kind((enum scorer_id)id) != SCORER_KIND_TRAINED)
 			continue;
-		(void)snprintf(name, sizeof(name), "scorer/default.%s",
-			scorer_name((enum scorer_id)id));
+		(void)snprintf(
+			name, sizeof(name), "scorer/default.%s", scorer_name((enum scorer_id)id));
 		row = scorers_add(s, (enum scorer_id)id, NULL);
 		if (found(&path, name))
 			row->path = scorers_copy(buf_str(&path));
@@ -144,8 +144,8 @@ scorers_load(struct scorers_row *row, scorers_read_fn *read, struct err *e)
 	row->hash = hash;
 	memset(row->memo, 0, sizeof(row->memo));
 	row->guess = calloc(scorer_models(scorer) + 1, sizeof(*row->guess));
-	row->scratch = aligned_alloc(SCORERS_ALIGN,
-		(scorer_scratch_bytes(scorer) / SCORERS_ALIGN + 1) * SCORERS_ALIGN);
+	row->scratch = aligned_alloc(
+		SCORERS_ALIGN, (scorer_scratch_bytes(scorer) / SCORERS_ALIGN + 1) * SCORERS_ALIGN);
 	CHECK(row->guess != NULL && row->scratch != NULL);
 	return ERR_OK;
 }

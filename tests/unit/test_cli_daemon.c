@@ -290,8 +290,8 @@ Test(cli_daemon, route_explains_why_not_the_others_and_what_else_could_be)
 	r = RUN("route", "--explain", "--url", s.url, "hi");
 	stand_in_stop(&s);
 	cr_assert_eq(r.code, CLI_OK, "%s", r.err);
-	cr_expect_not_null(strstr(r.out, "mid    sim        0.500  -0.110: cost -0.100\n"), "%s",
-		r.out);
+	cr_expect_not_null(
+		strstr(r.out, "mid    sim        0.500  -0.110: cost -0.100\n"), "%s", r.out);
 	cr_expect_not_null(strstr(r.out, "With another dial\n"), "%s", r.out);
 	cr_expect_not_null(strstr(r.out, "0.25  tiny   sim      0.000010\n"), "%s", r.out);
 	cr_expect_not_null(strstr(r.out, "With another threshold\n"), "%s", r.out);

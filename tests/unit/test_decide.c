@@ -94,8 +94,8 @@ struct fixture {
 static const float told_error[2], told_mean[2] = {0.5F, 0.7F};
 
 static struct route_deployment
-deployment(const struct config *c, const char *model, const char *backend, double quality,
-	double usd)
+deployment(
+	const struct config *c, const char *model, const char *backend, double quality, double usd)
 {
 	return (struct route_deployment){.model = model,
 		.backend = backend,
@@ -189,7 +189,8 @@ Test(decide, a_gain_that_is_worth_its_price_goes_to_the_stronger_model)
 	cr_assert_str_eq(f->out.scorer, "linear");
 	cr_assert(f->out.judged && !f->out.abstained);
 	cr_assert_str_eq(decide(f, "best", "s=0.90 l=0.30"), "small", "against the stated quality");
-	cr_assert_not_null(strstr(f->out.reason, "linear expects quality 0.90"), "%s", f->out.reason);
+	cr_assert_not_null(
+		strstr(f->out.reason, "linear expects quality 0.90"), "%s", f->out.reason);
 }
 
 Test(decide, no_gain_stays_with_the_cheaper_model)
@@ -353,8 +354,8 @@ Test(decide, no_answer_means_the_default_tier)
 	f->r.judge = &f->judge;
 	cr_assert_str_eq(decide(f, "safe", "hello"), "small", "default_model");
 	cr_assert_eq(f->out.phase, PHASE_DEFAULT);
-	cr_assert_not_null(strstr(f->out.reason, "no classifier answered in time"), "%s",
-		f->out.reason);
+	cr_assert_not_null(
+		strstr(f->out.reason, "no classifier answered in time"), "%s", f->out.reason);
 	cr_assert_eq(f->out.ranked_len, 2, "the others follow");
 	(void)decide(f, "enc", "hello");
 	cr_assert_eq(f->out.phase, PHASE_DEFAULT);
@@ -392,8 +393,8 @@ Test(decide, a_conversation_rises_at_once_and_falls_slowly)
 	cr_assert_not_null(strstr(f->out.reason, "rises"), "%s", f->out.reason);
 	cr_assert_str_eq(turn(f, "plain", easy), "large", "1 of 2");
 	cr_assert_eq(f->out.phase, PHASE_SESSION);
-	cr_assert_not_null(strstr(f->out.reason, "stays on large, turn 1 of 2"), "%s",
-		f->out.reason);
+	cr_assert_not_null(
+		strstr(f->out.reason, "stays on large, turn 1 of 2"), "%s", f->out.reason);
 	cr_assert_str_eq(turn(f, "plain", easy), "small", "2 of 2");
 	cr_assert_not_null(strstr(f->out.reason, "falls back"), "%s", f->out.reason);
 }
@@ -537,7 +538,8 @@ Test(decide, a_cut_keeps_beginning_and_end_of_the_latest_turn)
 	cr_assert_leq(len, (size_t)ROUTE_TEXT_MAX);
 	cr_assert_geq(len, (size_t)ROUTE_TEXT_MAX - 8);
 	cr_assert_eq(memcmp(text, "FIRST ", 6), 0);
-	cr_assert_not_null(memmem(text, len, " FINAL\n\noooo", 12), "and the earlier turn has room");
+	cr_assert_not_null(
+		memmem(text, len, " FINAL\n\noooo", 12), "and the earlier turn has room");
 	for (size_t i = 0; i < len; i++)
 		if (text[i] == '\xc3')
 			cr_assert_eq(text[++i], '\xa4', "whole characters at %zu", i);

@@ -80,7 +80,8 @@ ask_start(struct ask *a, const struct judge_call *call, char why[ROUTE_WHY_MAX])
 	bytes_unref(&text);
 	if (code != ERR_OK) {
 		a->id = 0;
-		(void)snprintf(why, ROUTE_WHY_MAX, "the classifier takes no question: %.80s", e.text);
+		(void)snprintf(
+			why, ROUTE_WHY_MAX, "the classifier takes no question: %.80s", e.text);
 		gateway_count(g, COUNTER_JUDGE_MISSED, 1);
 		return false;
 	}

@@ -57,8 +57,9 @@ decide_identify(const struct chat_body *b, const struct http_head *head)
 		return out;
 	}
 	out.session_said = b->route.user_turns > 1;
-	out.session = first == 0 ? 0 : route_hash((const char *)&(uint64_t[]){first, user},
-					       2 * sizeof(uint64_t));
+	out.session = first == 0 ? 0
+				 : route_hash((const char *)&(uint64_t[]){first, user},
+					   2 * sizeof(uint64_t));
 	out.who = user != 0 ? user : out.session;
 	return out;
 }
@@ -74,8 +75,8 @@ decide_route(const struct gateway *g, const struct route_request *r)
 static uint64_t
 decide_session_key(const struct config_route *route, uint64_t session)
 {
-	return route_hash((const char *)&(uint64_t[]){session,
-				  route_hash(route->name, strlen(route->name))},
+	return route_hash(
+		(const char *)&(uint64_t[]){session, route_hash(route->name, strlen(route->name))},
 		2 * sizeof(uint64_t));
 }
 
@@ -120,10 +121,10 @@ decide_make(struct gateway *g, struct chat_body *b, const struct decide_who *who
 	b->route.session = NULL;
 	route = who->session == 0 ? NULL : decide_route(g, &b->route);
 	if (route != NULL && route->session_ms > 0) {
-		kept = !who->session_said ? NULL
-					  : ttl_get(g->sessions,
-						    decide_session_key(route, who->session),
-						    start_ns, clock_ms_to_ns(route->session_ms));
+		kept = !who->session_said
+			       ? NULL
+			       : ttl_get(g->sessions, decide_session_key(route, who->session),
+					 start_ns, clock_ms_to_ns(route->session_ms));
 		if (kept != NULL)
 			session = *kept;
 		b->route.session = &session;
@@ -188,8 +189,7 @@ shadow_decide(struct gateway *g, struct chat_body *b, const char *route)
 		return ERR_MODEL; /* reloaded away */
 	b->route.route = r->shadow;
 	b->route.session = NULL;
-	return route_decide(
-		g->other, &b->route, &gateway_catalog(g)->route, g->rules, NULL);
+	return route_decide(g->other, &b->route, &gateway_catalog(g)->route, g->rules, NULL);
 }
 
 static void
@@ -276,6 +276,5 @@ decide_explain(struct buf *out, struct gateway *g, struct chat_body *b, uint64_t
 	struct route_alternatives other;
 
 	route_compare_settings(&other, g->other, &b->route, &g->catalog->route, g->rules);
-	route_explain(
-		out, g->decision, &g->catalog->route, &other, (double)took_ns / NS_PER_US);
+	route_explain(out, g->decision, &g->catalog->route, &other, (double)took_ns / NS_PER_US);
 }

@@ -174,7 +174,8 @@ request_log(const struct request *r, unsigned status)
 		"decide_us=%llu "
 		"first_us=%llu total_us=%llu tokens=%u reason=\"%s\"",
 		r->id, r->client_id[0] == '\0' ? "-" : r->client_id, status,
-		r->route[0] == '\0' ? "-" : r->route, r->arm[0] == '\0' ? "-" : r->arm, tried ? r->catalog->rows[r->row].model : "-",
+		r->route[0] == '\0' ? "-" : r->route, r->arm[0] == '\0' ? "-" : r->arm,
+		tried ? r->catalog->rows[r->row].model : "-",
 		tried ? r->catalog->rows[r->row].backend : "-", r->attempts,
 		(unsigned long long)(r->decided_ns / NS_PER_US),
 		(unsigned long long)(r->first_ns == 0 ? 0

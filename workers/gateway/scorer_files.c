@@ -2,8 +2,9 @@
 /*
  * scorer_files.c - read the scorer files of the config, at the start, at a reload, and to check
  *
- * A file that is no good is refused with a word that names it. The scorer that was open stays; where
- * there was none, its routes are decided by the heuristic: a bad file must not close a gateway.
+ * A file that is no good is refused with a word that names it. The scorer that was open stays;
+ * where there was none, its routes are decided by the heuristic: a bad file must not close a
+ * gateway.
  */
 #include <stdio.h>
 
