@@ -63,10 +63,12 @@ lab_progress_step(void *progress, const char *stage, double done)
 void
 lab_progress_end(struct lab_progress *p)
 {
+	const struct sigaction usual = {.sa_handler = SIG_DFL};
+
 	if (p->to != NULL && p->drawn_ns != 0) {
 		(void)fputs("\r\033[K", p->to);
 		(void)fflush(p->to);
 	}
-	(void)signal(SIGINT, SIG_DFL);
-	(void)signal(SIGTERM, SIG_DFL);
+	(void)sigaction(SIGINT, &usual, NULL);
+	(void)sigaction(SIGTERM, &usual, NULL);
 }

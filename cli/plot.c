@@ -237,7 +237,7 @@ draw_dots(const struct plot *p, const struct evaluation *v)
 static void
 draw_frontier(struct plot *p, const struct evaluation *v, const struct report_labels *labels)
 {
-	double x[EVALUATE_SETTINGS + 2], y[EVALUATE_SETTINGS + 2], low = v->random;
+	double x[EVALUATE_SETTINGS + 2] = {0}, y[EVALUATE_SETTINGS + 2] = {0}, low = v->random;
 	size_t n = v->cost.hull_len;
 	char label[64];
 

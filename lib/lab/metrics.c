@@ -105,7 +105,7 @@ static size_t
 grid_points(
 	struct grid_point *out, const struct metrics_pair *rows, size_t len, const uint32_t *order)
 {
-	double thresholds[METRICS_GRID + 1];
+	double thresholds[METRICS_GRID + 1] = {0};
 	size_t n = 0;
 
 	for (size_t i = 0; i <= METRICS_GRID; i++) {
