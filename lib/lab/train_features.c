@@ -67,7 +67,6 @@ features_shape(struct features *f, const double *sum, const double *squares)
 static enum err_code
 features_survey(struct features *f, struct train_job *j, struct project_scratch *s, struct err *e)
 {
-	AUTO(buf_fini) struct buf seen_buf = BUF_INIT;
 	double sum[TEXT_SHAPES] = {0}, squares[TEXT_SHAPES] = {0};
 	uint32_t *seen = matrix_new(TEXT_BUCKETS, sizeof(*seen));
 	enum err_code rc = ERR_OK;
