@@ -69,7 +69,7 @@ attention_room(const struct engine *e, uint8_t *at, size_t tokens, size_t head_d
 	r.slice = (float *)(void *)at;
 	r.keys = at + keys;
 	r.values = at + values;
-	r.scores = (float *)(at + scores);
+	r.scores = (float *)(void *)(at + scores);
 	r.block = at + block;
 	return r;
 }
