@@ -163,6 +163,17 @@ plan_is_known(struct work *w, struct scorers_row *row)
 	return false;
 }
 
+/* How much the average prompt of the scorer's data wants the strong model: what wants it more is
+ * hard. The strong one is better nearly everywhere, so 0.5 would call everything hard. */
+static double
+plan_middle(const struct scorers_row *row, int weak, int strong)
+{
+	double gap = (double)scorer_mean(row->scorer, (size_t)strong) -
+		     (double)scorer_mean(row->scorer, (size_t)weak);
+
+	return MAX(0.05, MIN((gap + 1) / 2, 0.95));
+}
+
 static bool
 plan_trained(struct work *w, struct scorers_row *row)
 {
@@ -194,7 +205,7 @@ plan_trained(struct work *w, struct scorers_row *row)
 	if (q.form == QUESTION_WANT)
 		w->plan.difficulty = w->judgement.want;
 	if (w->plan.quality == SCORE_FIT)
-		w->plan.threshold = THRESHOLD_DEFAULT;
+		w->plan.threshold = plan_middle(row, q.weak, q.strong);
 	return true;
 }
 

@@ -264,6 +264,7 @@ Test(decide, unknown_models_are_fitted_to_what_is_hard_for_known_ones)
 	f->d[SMALL].declared = NULL;
 	(void)decide(f, "alien", "s=0.1 l=0.9");
 	cr_assert_float_eq(f->out.difficulty, 0.9, 1e-6);
+	cr_assert_float_eq(f->out.threshold, 0.6, 1e-6, "what its average prompt wants");
 	cr_assert(f->out.judged);
 	(void)decide(f, "alien", "s=0.9 l=0.9");
 	cr_assert_float_eq(f->out.difficulty, 0.5, 1e-6);
