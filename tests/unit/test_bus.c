@@ -431,6 +431,45 @@ Test(bus, a_killed_peer_is_an_error_as_soon_as_the_board_says_so)
 	}
 }
 
+/* ---- last words ---- */
+
+static void
+on_heard(void *arg)
+{
+	struct node *n = arg;
+
+	n->sent++;
+	loop_stop(n->w.loop);
+}
+
+/* The peer answered and ended, and the board said so before the answer was looked at. */
+Test(bus, the_last_words_of_a_life_that_ended_are_heard)
+{
+	struct bytes *body = bytes_copy("last words", 10);
+	pid_t pid = fork_backend();
+	struct node n;
+
+	gateway_init(&n);
+	bus_on_heard(n.w.bus, on_heard, &n);
+	n.wanted = 1;
+	cr_assert_eq(node_send(&n, SLOT_BACKEND, MSG_CHAT_START, 1, body), ERR_OK);
+	loop_run(n.w.loop); /* connected */
+	n.wanted = 1000;
+	for (uint64_t i = 2; i < 102; i++)
+		cr_assert_eq(node_send(&n, SLOT_BACKEND, MSG_CHAT_START, i, body), ERR_OK);
+	end_backend(&n, pid);
+	set_slot(SLOT_BACKEND, ROLE_BACKEND, GENERATION, SLOT_EMPTY);
+	bus_board_changed(n.w.bus);
+	cr_assert(bus_hears(n.w.bus, SLOT_BACKEND, GENERATION));
+	set_slot(SLOT_BACKEND, ROLE_BACKEND, GENERATION + 1, SLOT_STARTING);
+	loop_run(n.w.loop);
+	cr_assert_eq(n.seen, 101, "heard %llu", (unsigned long long)n.seen);
+	cr_assert_eq(n.sent, 1, "told once that it is over");
+	cr_assert_not(bus_hears(n.w.bus, SLOT_BACKEND, GENERATION));
+	bytes_unref(&body);
+	node_fini(&n);
+}
+
 static unsigned
 open_fds(void)
 {

@@ -16,12 +16,14 @@
 #include <zmq.h>
 
 #include "workers/common/bus_fault.h"
+#include "lib/base/clock.h"
 #include "workers/common/bus_socket.h"
 #include "workers/common/faults.h"
 #include "workers/common/worker.h"
 
 enum {
 	BUS_BATCH = 128, /* messages of one link before others get their turn */
+	BUS_HEAR_MS = 250, /* for the last words of a life that ended; they are there in far less */
 	BUS_LINGER_MS = 200, /* for what is queued at an orderly end */
 	BUS_PATH_MAX = 400
 };
@@ -37,6 +39,9 @@ struct bus_link {
 	struct bus_socket *socket;
 	struct loop_fd fd;
 	struct bus_life peer; /* of a link to a callee */
+	struct loop_fd events_fd; /* of its connection */
+	struct loop_timer hear; /* its life ended: until then we listen */
+	struct bus_link *next_ended; /* in bus->ended */
 	bool touched; /* in bus->touched, to be looked at when the turn ends */
 	bool unseen; /* used since it was last found empty: its descriptor's edge may be lost */
 	bool ready; /* has messages for the next turn */
@@ -49,8 +54,11 @@ struct bus {
 	void *zmq;
 	struct bus_link *listen; /* NULL: nobody calls this role */
 	struct bus_link *peers[SLOTS_MAX]; /* by callee's slot */
+	struct bus_link *ended; /* links to lives that ended and may still be heard */
 	struct bus_link *touched;
 	struct bus_link *closed;
+	bus_heard_fn *heard_fn;
+	void *heard_arg;
 	struct loop_timer again; /* the next turn comes at once: a link is ready */
 	const struct handler *by_type[MSG_TYPES];
 	unsigned calls; /* roles this one calls */
@@ -129,7 +137,9 @@ bus_judge(const struct bus *b, const struct msg *m)
 	if (info.role != m->head.sender_role || info.role >= ROLES ||
 		(h->senders & ROLE_BIT(info.role)) == 0)
 		return COUNTER_MSG_WRONG_SENDER;
-	if (info.generation != from.generation || m->head.target_generation != b->w->generation)
+	if (info.generation != from.generation && !bus_hears(b, from.slot, from.generation))
+		return COUNTER_MSG_STALE;
+	if (m->head.target_generation != b->w->generation)
 		return COUNTER_MSG_STALE;
 	return COUNTERS;
 }
@@ -234,6 +244,8 @@ bus_link_close(struct bus_link **l_p, int linger_ms)
 		break;
 	}
 	loop_remove(l->bus->w->loop, &l->fd);
+	loop_remove(l->bus->w->loop, &l->events_fd);
+	loop_timer_clear(l->bus->w->loop, &l->hear);
 	bus_socket_close(&l->socket, linger_ms);
 	l->touched = false;
 	l->closed = true;
@@ -252,6 +264,109 @@ bus_free_closed(struct bus *b)
 	}
 }
 
+/* An ended life was heard to its end. */
+static void
+bus_link_heard(struct bus_link *l)
+{
+	struct bus *b = l->bus;
+	struct bus_link **at = &b->ended;
+
+	while (*at != NULL && *at != l)
+		at = &(*at)->next_ended;
+	CHECK(*at == l);
+	*at = l->next_ended;
+	bus_link_close(&l, 0);
+	if (b->heard_fn != NULL)
+		b->heard_fn(b->heard_arg);
+}
+
+static bool
+bus_is_ended(const struct bus *b, const struct bus_link *l)
+{
+	const struct bus_link *at = b->ended;
+
+	while (at != NULL && at != l)
+		at = at->next_ended;
+	return at != NULL;
+}
+
+/* Receive all that came by a link whose connection is over, then let it go. */
+static void
+bus_link_hear_out(struct bus_link *l)
+{
+	do
+		bus_link_drain(l);
+	while (!l->closed && l->unseen);
+	if (!l->closed)
+		bus_link_heard(l);
+}
+
+static void
+bus_on_hear_end(void *arg)
+{
+	bus_link_hear_out(arg);
+}
+
+/* The connection began, or is over. */
+static void
+bus_on_events(void *arg, uint32_t events)
+{
+	struct bus_link *l = arg;
+
+	(void)events;
+	if (bus_socket_connection(l->socket) == BUS_LOST && bus_is_ended(l->bus, l))
+		bus_link_hear_out(l);
+}
+
+/* The life at the other end is over: listen for what it said before. Not where nothing can come. */
+static void
+bus_link_end(struct bus_link **l_p)
+{
+	struct bus_link *l = *l_p;
+	struct bus *b = l->bus;
+	enum bus_connection connection = bus_socket_connection(l->socket);
+
+	if (connection == BUS_NEVER_CONNECTED) {
+		bus_link_close(l_p, 0);
+		return;
+	}
+	*l_p = NULL;
+	l->next_ended = b->ended;
+	b->ended = l;
+	l->hear = (struct loop_timer){.fn = bus_on_hear_end, .arg = l};
+	/* where the end of the connection is known, its last words come in the next turn */
+	loop_timer_set(b->w->loop, &l->hear,
+		connection == BUS_LOST ? 0 : clock_ns() + clock_ms_to_ns(BUS_HEAR_MS));
+	bus_link_touch(l);
+}
+
+bool
+bus_hears(const struct bus *b, unsigned slot, uint32_t generation)
+{
+	for (const struct bus_link *l = b->ended; l != NULL; l = l->next_ended)
+		if (l->peer.slot == slot && l->peer.generation == generation)
+			return true;
+	return false;
+}
+
+void
+bus_on_heard(struct bus *b, bus_heard_fn *fn, void *arg)
+{
+	b->heard_fn = fn;
+	b->heard_arg = arg;
+}
+
+/* Watch the events of a link's connection. */
+static MUST enum err_code
+bus_link_watch(struct bus_link *l, struct err *e)
+{
+	l->events_fd = (struct loop_fd){.fn = bus_on_events,
+		.arg = l,
+		.fd = bus_socket_events_fd(l->socket),
+		.events = EPOLLIN | EPOLLET};
+	return loop_add(l->bus->w->loop, &l->events_fd, e);
+}
+
 /* The link to a callee's life, made on first use. */
 static MUST enum err_code
 bus_peer(struct bus_link **out, struct bus *b, struct bus_life life, struct err *e)
@@ -261,7 +376,7 @@ bus_peer(struct bus_link **out, struct bus *b, struct bus_life life, struct err 
 	char path[BUS_PATH_MAX];
 
 	if (*l_p != NULL && (*l_p)->peer.generation != life.generation)
-		bus_link_close(l_p, 0);
+		bus_link_end(l_p);
 	if (*l_p == NULL) {
 		bus_path(path, b, life);
 		if (bus_socket_connect(&socket, b->zmq, path, bus_self(b), life, e) != ERR_OK)
@@ -271,6 +386,12 @@ bus_peer(struct bus_link **out, struct bus *b, struct bus_life life, struct err 
 			return e->code;
 		}
 		(*l_p)->peer = life;
+		if (bus_link_watch(*l_p, e) != ERR_OK) {
+			bus_link_close(l_p, 0);
+			return e->code;
+		}
+		/* what happened before it was watched */
+		(void)bus_socket_connection((*l_p)->socket);
 	}
 	*out = *l_p;
 	return ERR_OK;
@@ -357,7 +478,7 @@ bus_new(struct bus **out, struct worker *w, const struct handler *handlers, size
 	if (b->zmq == NULL)
 		return err_set(e, ERR_SYS, "zmq_ctx_new: %s", zmq_strerror(errno));
 	if (zmq_ctx_set(b->zmq, ZMQ_IO_THREADS, 1) != 0 ||
-		zmq_ctx_set(b->zmq, ZMQ_MAX_SOCKETS, 2 * SLOTS_MAX + 1) != 0 ||
+		zmq_ctx_set(b->zmq, ZMQ_MAX_SOCKETS, 6 * SLOTS_MAX + 1) != 0 ||
 		zmq_ctx_set(b->zmq, ZMQ_BLOCKY, 0) != 0)
 		return err_set(e, ERR_SYS, "zmq_ctx_set: %s", zmq_strerror(errno));
 	if (role_is_called(w->role) && bus_listen(b, e) != ERR_OK)
@@ -388,6 +509,9 @@ bus_free(struct bus **b_p)
 	bus_link_close(&b->listen, BUS_LINGER_MS);
 	for (unsigned slot = 0; slot < SLOTS_MAX; slot++)
 		bus_link_close(&b->peers[slot], BUS_LINGER_MS);
+	b->heard_fn = NULL;
+	while (b->ended != NULL)
+		bus_link_heard(b->ended);
 	bus_free_closed(b);
 	loop_timer_clear(b->w->loop, &b->again);
 	if (b->zmq != NULL)
@@ -439,8 +563,8 @@ bus_put(struct bus *b, unsigned slot, uint32_t generation, struct msg *m, struct
 }
 
 static MUST enum err_code
-bus_send_faulty(struct bus *b, struct bus_life to, struct msg *m, struct bytes *payload,
-	struct err *e)
+bus_send_faulty(
+	struct bus *b, struct bus_life to, struct msg *m, struct bytes *payload, struct err *e)
 {
 	uint64_t corrupt = 0;
 	enum bus_fault_deed deed = bus_fault_send(&b->late, b->w, to, m, payload, &corrupt);
@@ -459,8 +583,7 @@ bus_send(struct bus *b, unsigned slot, uint32_t generation, struct msg *m, struc
 	struct err *e)
 {
 	if (faults_on(b->w, FAULT_LEVEL_BUS))
-		return bus_send_faulty(
-			b, (struct bus_life){slot, generation}, m, payload, e);
+		return bus_send_faulty(b, (struct bus_life){slot, generation}, m, payload, e);
 	return bus_put(b, slot, generation, m, payload, 0, e);
 }
 
@@ -471,5 +594,5 @@ bus_board_changed(struct bus *b)
 
 	for (unsigned slot = 0; slot < SLOTS_MAX; slot++)
 		if (b->peers[slot] != NULL && !bus_life_goes_on(b, b->peers[slot]->peer, &info))
-			bus_link_close(&b->peers[slot], 0);
+			bus_link_end(&b->peers[slot]);
 }

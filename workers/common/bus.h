@@ -10,6 +10,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -39,5 +40,12 @@ void bus_free(struct bus **b_p);
 MUST enum err_code bus_send(struct bus *b, unsigned slot, uint32_t generation, struct msg *m,
 	struct bytes *payload, struct err *e);
 
-/* The board changed: drop connections to lives that ended. worker.c calls it before on_board. */
+/*
+ * The board changed: drop connections to lives that ended. worker.c calls it before on_board. What
+ * such a life had sent before its end is delivered first; bus_hears tells that there may be more of
+ * it, and on_heard is called when a connection to an ended life is at its end.
+ */
 void bus_board_changed(struct bus *b);
+bool bus_hears(const struct bus *b, unsigned slot, uint32_t generation);
+typedef void bus_heard_fn(void *arg);
+void bus_on_heard(struct bus *b, bus_heard_fn *fn, void *arg);

@@ -17,6 +17,9 @@ struct bus_socket {
 	int type; /* ZMQ_ROUTER or ZMQ_DEALER */
 	int fd;
 	struct bus_life peer; /* of a DEALER */
+	void *events; /* of a DEALER: where its connection's events come */
+	int events_fd;
+	enum bus_connection connection;
 };
 
 void
@@ -77,6 +80,23 @@ bus_socket_open(struct bus_socket **out, void *zmq, int type, struct err *e)
 	return ERR_OK;
 }
 
+/* Let ZeroMQ tell of the connection's beginning and end. */
+static MUST enum err_code
+bus_socket_watch(struct bus_socket *s, void *zmq, struct err *e)
+{
+	char address[64];
+	size_t len = sizeof(s->events_fd);
+
+	(void)snprintf(address, sizeof(address), "inproc://events-%p", (void *)s);
+	if (zmq_socket_monitor(s->zmq, address, ZMQ_EVENT_CONNECTED | ZMQ_EVENT_DISCONNECTED) != 0)
+		return err_set(e, ERR_SYS, "zmq_socket_monitor: %s", zmq_strerror(errno));
+	s->events = zmq_socket(zmq, ZMQ_PAIR);
+	if (s->events == NULL || zmq_connect(s->events, address) != 0 ||
+		zmq_getsockopt(s->events, ZMQ_FD, &s->events_fd, &len) != 0)
+		return err_set(e, ERR_SYS, "events of a connection: %s", zmq_strerror(errno));
+	return ERR_OK;
+}
+
 MUST enum err_code
 bus_socket_listen(struct bus_socket **out, void *zmq, const char *path, struct err *e)
 {
@@ -110,6 +130,10 @@ bus_socket_connect(struct bus_socket **out, void *zmq, const char *path, struct 
 		return e->code;
 	s->peer = peer;
 	bus_life_to_id(id, self);
+	if (bus_socket_watch(s, zmq, e) != ERR_OK) {
+		bus_socket_close(&s, 0);
+		return e->code;
+	}
 	if (zmq_setsockopt(s->zmq, ZMQ_ROUTING_ID, id, sizeof(id)) != 0 ||
 		zmq_connect(s->zmq, address) != 0) {
 		(void)err_set(e, ERR_SYS, "connect %s: %s", path, zmq_strerror(errno));
@@ -128,6 +152,10 @@ bus_socket_close(struct bus_socket **s_p, int linger_ms)
 	*s_p = NULL;
 	if (s == NULL)
 		return;
+	if (s->events != NULL) {
+		(void)zmq_socket_monitor(s->zmq, NULL, 0);
+		(void)zmq_close(s->events);
+	}
 	(void)bus_socket_set_int(s, ZMQ_LINGER, linger_ms);
 	(void)zmq_close(s->zmq);
 	free(s);
@@ -137,6 +165,35 @@ int
 bus_socket_fd(const struct bus_socket *s)
 {
 	return s->fd;
+}
+
+int
+bus_socket_events_fd(const struct bus_socket *s)
+{
+	return s->events_fd;
+}
+
+enum bus_connection
+bus_socket_connection(struct bus_socket *s)
+{
+	zmq_msg_t frame;
+	uint16_t event;
+
+	CHECK(s->events != NULL);
+	CHECK(zmq_msg_init(&frame) == 0);
+	for (;;) {
+		if (zmq_msg_recv(&frame, s->events, ZMQ_DONTWAIT) < 0) {
+			if (errno == EINTR)
+				continue;
+			break;
+		}
+		if (!zmq_msg_more(&frame) || zmq_msg_size(&frame) < sizeof(event))
+			continue; /* the address behind the event */
+		memcpy(&event, zmq_msg_data(&frame), sizeof(event));
+		s->connection = event == ZMQ_EVENT_CONNECTED ? BUS_CONNECTED : BUS_LOST;
+	}
+	(void)zmq_msg_close(&frame);
+	return s->connection;
 }
 
 bool

@@ -49,6 +49,12 @@ void bus_socket_close(struct bus_socket **s_p, int linger_ms);
 int bus_socket_fd(const struct bus_socket *s);
 bool bus_socket_readable(struct bus_socket *s);
 
+/* Of a DEALER: what became of its connection, as far as events tell; another descriptor says that there
+ * are new ones. LOST: the peer closed it or died, and all that it had sent can be received. */
+enum bus_connection { BUS_NEVER_CONNECTED, BUS_CONNECTED, BUS_LOST };
+int bus_socket_events_fd(const struct bus_socket *s);
+enum bus_connection bus_socket_connection(struct bus_socket *s);
+
 /* to is used by listening sockets only. ERR_OVERLOADED: queue full; ERR_WORKER_DIED: not connected
  * here. head is copied. */
 MUST enum err_code bus_socket_send(struct bus_socket *s, struct bus_life to, const struct buf *head,

@@ -161,6 +161,16 @@ life_on_wake(void *arg, uint32_t events)
 		l->role->on_board(&l->w);
 }
 
+/* The last words of a life that ended were heard. */
+static void
+life_on_heard(void *arg)
+{
+	struct life *l = arg;
+
+	if (l->role->on_board != NULL)
+		l->role->on_board(&l->w);
+}
+
 /* ---- start ---- */
 
 static MUST enum err_code
@@ -390,7 +400,10 @@ life_loop(struct life *l, struct err *e)
 		.fn = life_on_signal, .arg = l, .fd = l->signals.fd, .events = EPOLLIN};
 	if (loop_add(w->loop, &l->wake, e) != ERR_OK || loop_add(w->loop, &l->signals, e) != ERR_OK)
 		return e->code;
-	return bus_new(&w->bus, w, l->role->handlers, l->role->handlers_len, e);
+	if (bus_new(&w->bus, w, l->role->handlers, l->role->handlers_len, e) != ERR_OK)
+		return e->code;
+	bus_on_heard(w->bus, life_on_heard, l);
+	return ERR_OK;
 }
 
 static MUST enum err_code

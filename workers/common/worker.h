@@ -74,7 +74,8 @@ struct worker_role {
 	struct sandbox_spec sandbox;
 	/* Open sockets, read keys, build state; sets w->state. Runs before the seccomp filter. */
 	MUST enum err_code (*start)(struct worker *w, struct err *e);
-	/* Some slot row changed: peers may have died or come. NULL: not interested. */
+	/* Some slot row changed: peers may have died or come; or the last words of a life that ended were
+	 * heard (bus_hears). NULL: not interested. */
 	void (*on_board)(struct worker *w);
 	/* w->config is the new config, old is freed afterwards. NULL: not interested. */
 	void (*on_config)(struct worker *w, const struct config *old);

@@ -153,6 +153,8 @@ asks_board_changed(struct gateway *g)
 			if (info.generation == a->generation && info.state != SLOT_EMPTY &&
 				info.state != SLOT_BACKOFF)
 				continue;
+			if (bus_hears(g->w->bus, a->slot, a->generation))
+				continue; /* its answer may be on the way */
 			ask_end(a, JUDGE_FAILED, 0, "the classifier died");
 			again = true;
 		}

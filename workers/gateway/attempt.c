@@ -338,6 +338,9 @@ attempts_board_changed(struct gateway *g)
 		if (info.generation == r->generation && info.state != SLOT_EMPTY &&
 			info.state != SLOT_BACKOFF)
 			continue;
+		/* its answer may be on the way: it is over when its last words were heard */
+		if (bus_hears(g->w->bus, (unsigned)r->slot, r->generation))
+			continue;
 		(void)err_set(&e, ERR_WORKER_DIED, "%s: its worker died", attempt_row(r)->backend);
 		attempt_failed(r, &e, 0, NULL);
 	}
