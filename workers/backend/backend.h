@@ -17,6 +17,7 @@
 #include "lib/base/err.h"
 #include "lib/base/json.h"
 #include "lib/fault/fault.h"
+#include "lib/sim/sim.h"
 #include "schemas/msg.h"
 #include "shm/board.h"
 #include "workers/common/bus.h"
@@ -429,23 +430,8 @@ MUST enum err_code key_read(char **out, const char *path, struct err *e);
 void key_free(char **key_p); /* overwrites it first */
 
 /* ---------------------------------------------------------------------------------------------
- * sim_text.c - what the simulated model says: a pure function
+ * sim_plan.c - what the simulated model (lib/sim/sim.h) makes of a request
  */
-
-/* The i-th token of the answer to prompt: a word with a space before it (none before the first).
- * out has room for SIM_TOKEN_MAX bytes; returns its length. */
-enum { SIM_TOKEN_MAX = 24 };
-uint64_t sim_prompt_hash(uint64_t seed, const char *model, const char *prompt, size_t len);
-size_t sim_token(char *out, uint64_t hash, uint32_t i);
-/* Tokens that n bytes of text count as: (n + 3) / 4. */
-uint32_t sim_count_tokens(size_t bytes);
-/* The whole answer of `tokens` tokens. */
-void sim_text(struct buf *out, uint64_t hash, uint32_t tokens);
-/* Bytes of the piece of text that a stream sends at once, from `at` on: a word, or part of one. */
-size_t sim_piece(const struct buf *text, size_t at);
-/* One embedding, numbers in -1..1. */
-enum { SIM_DIMENSIONS = 64 };
-float sim_embedding(uint64_t hash, uint32_t i);
 
 /* What a request asks of the simulated model; strings owned. */
 struct sim_plan {

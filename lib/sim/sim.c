@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * sim_text.c - what the simulated model says: a pure function of seed, model and prompt
+ * sim.c - what the simulated model says: a pure function of seed, model and prompt
  *
  * hash = FNV-1a (64 bit) over: the seed in decimal, a 0 byte, the model's name, a 0 byte, the
  * prompt. The prompt of a chat is the text of its last user turn, followed by the URLs of its
@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "workers/backend/backend.h"
+#include "lib/sim/sim.h"
 
 static const char *const sim_words[64] = {"amber", "anchor", "arc", "atlas", "basin", "beacon",
 	"birch", "bridge", "canyon", "carbon", "cedar", "circuit", "cloud", "cobalt", "copper",
