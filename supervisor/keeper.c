@@ -135,7 +135,7 @@ keeper_give(const struct segment *g, struct seat *seat)
 		.kind = WEIGHTS_NOTE_GIVE, .generation = g->generation, .identity = g->identity};
 
 	seat->weights_waits = false;
-	(void)keeper_tell(seat, &n, g->fd);
+	seat->weights_given = keeper_tell(seat, &n, g->fd);
 }
 
 static void
@@ -213,6 +213,7 @@ keeper_elect(struct supervisor *s, struct segment *g)
 	if (!keeper_tell(seat, &n, -1))
 		return;
 	g->last_generation++;
+	g->renew_after = false;
 	g->loader = seat->slot;
 	g->loader_identity = n.identity;
 	log_info("weights_loading", "model=%s generation=%u loader=%s pid=%d", g->name,
@@ -231,14 +232,13 @@ keeper_failed(struct supervisor *s, struct segment *g, enum keeper_cause cause, 
 	(void)snprintf(g->why, sizeof(g->why), "%s", why);
 	log_error("weights_failed", "model=%s folder=%s failures=%u text=\"%s\"", g->name,
 		g->folder, g->failures_in_row, why);
-	if (cause == KEEPER_LOADER_DIED && g->failures_in_row < KEEPER_DEATHS_MAX) {
+	if ((cause == KEEPER_LOADER_DIED && g->failures_in_row < KEEPER_DEATHS_MAX) ||
+		g->renew_after) {
 		g->retry_ns = 0;
 	} else {
 		shift = MIN(g->failures_in_row - 1, 6U);
 		g->retry_ns = clock_ns() + clock_ms_to_ns(MIN((uint32_t)KEEPER_DELAY_MS << shift,
 						   (uint32_t)KEEPER_DELAY_MAX_MS));
-		/* what is loaded serves on; the next reload tries again */
-		g->renew = false;
 	}
 	keeper_elect(s, g); /* another loader now, or the reason to all that wait */
 }
@@ -255,7 +255,7 @@ keeper_accept(struct supervisor *s, struct segment *g, const struct weights_note
 	g->bytes = bytes;
 	g->identity = g->loader_identity;
 	g->loader = KEEPER_NOBODY;
-	g->renew = false;
+	g->renew = g->renew_after;
 	g->failures_in_row = 0;
 	g->retry_ns = 0;
 	g->loads++;
@@ -269,9 +269,11 @@ keeper_accept(struct supervisor *s, struct segment *g, const struct weights_note
 		struct seat *seat = keeper_seat(s, g, i);
 
 		if (seat != NULL && seat->weights_up && seat->weights_fd >= 0 &&
-			(seat->weights_waits || seat->weights_maps != 0 || i == loader))
+			(seat->weights_waits || seat->weights_given || seat->weights_maps != 0 ||
+				i == loader))
 			keeper_give(g, seat);
 	}
+	keeper_elect(s, g); /* where the files have changed meanwhile */
 }
 
 /* ---- notes from classifiers; fd is the handler's ---- */
@@ -335,6 +337,7 @@ on_maps(struct supervisor *s, struct segment *g, struct seat *seat, const struct
 	(void)s;
 	(void)g;
 	(void)fd;
+	seat->weights_given = false;
 	seat->weights_maps = n->generation;
 }
 
@@ -349,13 +352,15 @@ on_idle(struct supervisor *s, struct segment *g, struct seat *seat, const struct
 	seat->weights_maps = 0;
 	for (unsigned i = 0; i < SLOTS_MAX; i++)
 		if (keeper_seat(s, g, i) != NULL &&
-			(s->seats[i].weights_maps != 0 || s->seats[i].weights_waits))
+			(s->seats[i].weights_maps != 0 || s->seats[i].weights_waits ||
+				s->seats[i].weights_given))
 			return;
 	if (g->fd < 0 || g->loader != KEEPER_NOBODY)
 		return;
 	log_info("weights_unloaded", "model=%s generation=%u bytes=%" PRIu64 " text=\"idle\"",
 		g->name, g->generation, g->bytes);
 	keeper_drop(g);
+	g->renew = false; /* whoever wants it next gets what is there then */
 }
 
 static void
@@ -427,7 +432,7 @@ keeper_assign(struct supervisor *s, struct seat *seat, const struct config_encod
 	struct segment *g;
 
 	seat->plan = c == NULL ? 0 : config_hash_weights(c);
-	seat->weights_up = seat->weights_waits = false;
+	seat->weights_up = seat->weights_waits = seat->weights_given = false;
 	seat->weights_maps = 0;
 	if (c == NULL || keeper_find(s, seat->plan) != NULL)
 		return;
@@ -449,7 +454,7 @@ keeper_seat_gone(struct supervisor *s, struct seat *seat)
 {
 	struct segment *g = keeper_find(s, seat->plan);
 
-	seat->weights_up = seat->weights_waits = false;
+	seat->weights_up = seat->weights_waits = seat->weights_given = false;
 	seat->weights_maps = 0;
 	if (g == NULL)
 		return;
@@ -489,10 +494,33 @@ keeper_renew(struct supervisor *s)
 		/* Whatever failed before may be mended now. */
 		g->failures_in_row = 0;
 		g->retry_ns = 0;
+		g->renew_after = g->loader != KEEPER_NOBODY && now != g->loader_identity;
 		g->renew = g->fd >= 0 && now != g->identity;
-		if (g->renew)
+		if (g->renew || g->renew_after)
 			log_info("weights_changed", "model=%s folder=%s", g->name, g->folder);
 		keeper_elect(s, g);
 		keeper_publish(s, g);
 	}
+}
+
+void
+keeper_act(struct supervisor *s)
+{
+	for (struct segment *g = s->segments; g < s->segments + WEIGHTS_MAX; g++) {
+		if (!g->renew || g->retry_ns == 0 || clock_ns() < g->retry_ns)
+			continue;
+		g->retry_ns = 0;
+		keeper_elect(s, g);
+		keeper_publish(s, g);
+	}
+}
+
+uint64_t
+keeper_next(const struct supervisor *s, uint64_t next)
+{
+	for (const struct segment *g = s->segments; g < s->segments + WEIGHTS_MAX; g++)
+		if (g->renew && g->retry_ns != 0 && g->loader == KEEPER_NOBODY &&
+			(next == 0 || g->retry_ns < next))
+			next = g->retry_ns;
+	return next;
 }

@@ -45,6 +45,7 @@ struct seat {
 	uint64_t plan;		      /* of the weights that a classifier uses; 0: not one */
 	bool weights_up;	      /* it has said hello */
 	bool weights_waits;	      /* its requests wait for weights */
+	bool weights_given;	      /* it was sent weights and has not said yet what it maps */
 	uint32_t weights_maps;	      /* the generation it has mapped; 0: none */
 	uint64_t since_ns;	      /* in this state */
 	uint64_t started_ns, ready_ns;
@@ -77,6 +78,7 @@ struct segment {
 	unsigned loader; /* slot; SLOTS_MAX: nobody loads */
 	uint64_t loader_identity;
 	bool renew; /* wanted without anybody waiting: the files changed */
+	bool renew_after; /* they changed while they were loaded: once more */
 	uint32_t loads, failures, failures_in_row;
 	uint64_t retry_ns; /* no load before that */
 	uint64_t since_ns;
@@ -135,6 +137,8 @@ void keeper_read(struct supervisor *s, struct seat *seat); /* its notes */
 void keeper_seat_gone(struct supervisor *s, struct seat *seat); /* its process has ended */
 void keeper_forget(struct supervisor *s, struct seat *seat); /* and no other will come */
 void keeper_renew(struct supervisor *s); /* after a reload: load again what changed */
+void keeper_act(struct supervisor *s);   /* try again what failed, where its delay is over */
+uint64_t keeper_next(const struct supervisor *s, uint64_t next); /* when: the sooner of next (0: never) */
 
 /* obituary.c: one line for each death */
 void obituary_write(const struct supervisor *s, const struct seat *seat, const siginfo_t *si);

@@ -233,7 +233,7 @@ watch_next(struct supervisor *s)
 			if (at[k] != 0 && (next == 0 || at[k] < next))
 				next = at[k];
 	}
-	return fault_next(s, next);
+	return fault_next(s, keeper_next(s, next));
 }
 
 static enum err_code
@@ -260,6 +260,7 @@ watch_turn(struct supervisor *s, struct err *e)
 {
 	watch_act(s);
 	fault_act(s); /* a bell (WATCH_BELL) brings us here, no more */
+	keeper_act(s);
 	stop_advance(s);
 	table_place_rest(s);
 	supervisor_wake_workers(s);

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "lib/base/clock.h"
 #include "lib/base/log.h"
 #include "supervisor/supervisor.h"
 
@@ -341,6 +342,92 @@ Test(keeper, a_successor_that_is_no_good_leaves_the_old_one)
 	comes_back(2);
 	cr_assert_eq(hears(2), WEIGHTS_NOTE_GIVE);
 	cr_assert_eq(note.generation, 1);
+}
+
+Test(keeper, files_that_change_during_a_load_are_loaded_after_it)
+{
+	all_say_hello();
+	says(0, WEIGHTS_NOTE_WANT, 0);
+	cr_assert_eq(hears(0), WEIGHTS_NOTE_LOAD);
+	write_model("{\"another\": 1}");
+	keeper_renew(s);
+	cr_assert_eq(hears(0), WEIGHTS_NOTES, "one load at a time");
+	builds(0, 1);
+	cr_assert_eq(hears(0), WEIGHTS_NOTE_GIVE);
+	cr_assert_eq(hears(0), WEIGHTS_NOTE_LOAD, "what it read was the old model");
+	cr_assert_eq(note.generation, 2);
+	builds(0, 2);
+	cr_assert_eq(hears(0), WEIGHTS_NOTE_GIVE);
+	cr_assert_eq(hears(0), WEIGHTS_NOTES, "once is enough");
+}
+
+Test(keeper, a_successor_that_failed_is_tried_again_when_its_delay_is_over)
+{
+	uint64_t at;
+
+	load();
+	write_model("{\"another\": 1}");
+	keeper_renew(s);
+	cr_assert_eq(hears(0), WEIGHTS_NOTE_LOAD);
+	says(0, WEIGHTS_NOTE_BROKEN, 2);
+	keeper_act(s);
+	cr_assert_eq(hears(0), WEIGHTS_NOTES, "not yet");
+	at = keeper_next(s, 0);
+	cr_assert(at > clock_ns() && at <= clock_ns() + 60 * NS_PER_S);
+	s->segments[0].retry_ns = clock_ns();
+	keeper_act(s);
+	cr_assert_eq(hears(0), WEIGHTS_NOTE_LOAD);
+	cr_assert_eq(note.generation, 3);
+	cr_assert_eq(keeper_next(s, 7), 7, "nothing is due while it loads");
+	builds(0, 3);
+	cr_assert_eq(shown().generation, 3);
+	cr_assert_str_eq(shown().why, "");
+}
+
+Test(keeper, a_retry_that_nobody_can_do_waits_for_the_next_hello)
+{
+	load();
+	write_model("{\"another\": 1}");
+	keeper_renew(s);
+	cr_assert_eq(hears(0), WEIGHTS_NOTE_LOAD);
+	says(0, WEIGHTS_NOTE_BROKEN, 2);
+	for (unsigned i = 0; i < SEATS; i++)
+		dies(i);
+	s->segments[0].retry_ns = clock_ns();
+	keeper_act(s);
+	cr_assert_eq(keeper_next(s, 0), 0, "the supervisor must not spin");
+	comes_back(2);
+	cr_assert_eq(hears(2), WEIGHTS_NOTE_GIVE);
+	cr_assert_eq(hears(2), WEIGHTS_NOTE_LOAD);
+}
+
+Test(keeper, weights_that_are_on_their_way_to_one_do_not_go_with_another)
+{
+	load();
+	dies(1);
+	dies(2);
+	comes_back(1); /* it was given the segment and has not said yet that it maps it */
+	says(0, WEIGHTS_NOTE_IDLE, 0);
+	cr_assert_eq(shown().state, WEIGHTS_LOADED);
+	cr_assert_eq(hears(1), WEIGHTS_NOTE_GIVE);
+	says(1, WEIGHTS_NOTE_IDLE, 0);
+	cr_assert_eq(shown().state, WEIGHTS_ABSENT);
+}
+
+Test(keeper, weights_that_were_idle_are_not_renewed)
+{
+	load();
+	write_model("{\"another\": 1}");
+	keeper_renew(s);
+	cr_assert_eq(hears(0), WEIGHTS_NOTE_LOAD);
+	says(0, WEIGHTS_NOTE_BROKEN, 2);
+	for (unsigned i = 0; i < SEATS; i++)
+		says(i, WEIGHTS_NOTE_IDLE, 0);
+	cr_assert_eq(shown().state, WEIGHTS_FAILED, "unloaded, and the files are known to be bad");
+	s->segments[0].retry_ns = clock_ns();
+	keeper_act(s);
+	for (unsigned i = 0; i < SEATS; i++)
+		cr_assert_eq(hears(i), WEIGHTS_NOTES);
 }
 
 Test(keeper, the_row_is_free_when_the_last_classifier_has_gone)
