@@ -15,9 +15,10 @@ ALLOWED = {
     "lib/sim": ["lib/base"],
     "config": ["lib/base", "lib/fault"],
     "shm": ["lib/base", "lib/fault"],
+    "lib/ledger": ["lib/base"],
     "lib/encoder": ["lib/base", "shm"],
     "lib/routing": ["lib/base", "config"],
-    "lib/lab": ["lib/base", "lib/routing", "lib/encoder"],
+    "lib/lab": ["lib/base", "config", "lib/routing", "lib/encoder"],
     "schemas": ["lib/base"],
     "workers": [],
     "workers/common": ["lib/base", "lib/fault", "config", "shm", "schemas", "lib/routing",
@@ -25,10 +26,10 @@ ALLOWED = {
     "supervisor": ["lib/base", "lib/fault", "config", "shm", "workers/role.h",
                    "workers/worker_list.h"],
     "cli": ["lib/base", "lib/fault", "config", "shm", "lib/routing", "lib/encoder", "lib/lab",
-            "schemas", "workers/role.h", "workers/worker_list.h"],
+            "schemas", "workers/role.h", "workers/worker_list.h", "lib/ledger"],
 }
 WORKER = ["lib/base", "lib/fault", "lib/sim", "config", "shm", "schemas", "lib/routing", "lib/encoder",
-          "workers/common", "workers/role.h", "workers/worker_list.h"]
+          "lib/ledger", "workers/common", "workers/role.h", "workers/worker_list.h"]
 # Generated from schemas/shunt.fbs and schemas/gen_messages.py into the build folder.
 GENERATED = {"shunt_msg.h": "schemas/shunt_msg.h", "shunt_generated.h": "schemas/shunt_generated.h",
              "schemas/shunt_msg.h": "schemas/shunt_msg.h",
