@@ -78,6 +78,7 @@ struct entry {
 	bool favoured; /* of the model that a rule, or the default, sends to */
 	double key; /* higher is better; the score, but for the balancing strategies */
 	const struct scorer_guess *guess; /* of a learned scorer that knows the model; or NULL */
+	float mean; /* where guess: what the model scored on average in the scorer's data */
 };
 
 /* filter.c */
@@ -109,7 +110,8 @@ uint64_t filter_prompt_tokens(const struct route_request *r);
 
 /* What the term `quality` is made of. */
 enum score_quality {
-	SCORE_PRIOR,   /* the models' stated quality alone: the best single model */
+	SCORE_PRIOR,   /* the models' stated quality alone */
+	SCORE_MEAN,    /* what they scored on average where a learned scorer knows, else as stated */
 	SCORE_FIT,     /* stated quality against the prompt's difficulty */
 	SCORE_LEARNED, /* what a scorer expects of each model's answer to this prompt */
 	SCORE_TIER     /* weak or strong, by the threshold, and nothing between */

@@ -8,12 +8,15 @@
  * A learned scorer's choice is compared with the one that the same strategy makes without looking
  * at the prompt: the best single model. Where its lead in score is within what the error of the
  * expected qualities is worth there, the scorer has nothing to say, and the best single model
- * stays.
+ * stays. But the burden of proof lies with what costs more: a cheaper choice saves for certain what
+ * it may lose in quality, so it stands, unless the strategy hardly minds the cost.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "lib/routing/parts.h"
+
+static const double COST_MINDED = 0.25;
 
 static int
 rank_compare(const void *a_p, const void *b_p)
@@ -59,7 +62,7 @@ rank_best_single(struct work *w)
 	const struct entry *best = &w->entries[0];
 	size_t i;
 
-	plan.quality = SCORE_PRIOR;
+	plan.quality = SCORE_MEAN;
 	score_entries(w->entries, w->len, &plan, w->r);
 	for (i = 1; i < w->len; i++)
 		if (rank_compare(&w->entries[i], best) < 0)
@@ -71,6 +74,16 @@ static double
 rank_error(const struct entry *e)
 {
 	return MAX(e->c.error, 0);
+}
+
+/* Is chosen the cheaper one, where cost counts for a quarter of what quality does or more? */
+static bool
+rank_saves(const struct entry *chosen, const struct entry *stay)
+{
+	const double *weight = chosen->c.weight;
+
+	return chosen->c.cost_usd >= 0 && chosen->c.cost_usd < stay->c.cost_usd &&
+	       weight[TERM_COST] >= COST_MINDED * weight[TERM_QUALITY];
 }
 
 /* Entries are sorted by what the scorer expects. */
@@ -89,7 +102,8 @@ rank_abstain(struct work *w, const char *single)
 	gain = chosen->key - stay->key;
 	error = chosen->c.weight[TERM_QUALITY] * MAX(rank_error(chosen), rank_error(stay)) /
 		score_spread(w->entries, w->len);
-	if (gain > error || balance_class(chosen) != balance_class(stay))
+	if (gain > error || rank_saves(chosen, stay) ||
+		balance_class(chosen) != balance_class(stay))
 		return;
 	w->out->abstained = true;
 	work_prefer(w, i);

@@ -91,6 +91,8 @@ score_quality_of(const struct entry *e, enum score_quality kind)
 {
 	if (kind == SCORE_LEARNED && e->guess != NULL)
 		return score_clamp((double)e->guess->quality);
+	if (kind == SCORE_MEAN && e->guess != NULL && e->mean >= 0)
+		return score_clamp((double)e->mean);
 	return e->d->quality >= 0 ? MIN(e->d->quality, 1.0) : QUALITY_PRIOR;
 }
 

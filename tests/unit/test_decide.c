@@ -229,6 +229,45 @@ Test(decide, a_gain_within_the_error_leaves_the_best_single_model)
 	cr_assert_not(f->out.abstained, "the scorer agrees: nothing to abstain from");
 }
 
+Test(decide, within_the_error_the_cheaper_one_is_taken_where_cost_counts)
+{
+	FIXTURE(f);
+
+	/* balanced: large is the best single model, small costs a hundredth */
+	cr_assert_str_eq(decide(f, "auto", "s=0.80 l=0.82 e=0.17"), "small");
+	cr_assert_not(f->out.abstained);
+	cr_assert_str_eq(decide(f, "auto", "s=0.30 l=0.90 e=0.17"), "large");
+	cr_assert_str_eq(decide(f, "best", "s=0.82 l=0.80 e=0.17"), "large");
+	cr_assert(f->out.abstained, "quality first: the better one on average");
+	f->r.dial = 1;
+	cr_assert_str_eq(decide(f, "auto", "s=0.82 l=0.80 e=0.17"), "large");
+	f->r.dial = 0.5;
+	cr_assert_str_eq(decide(f, "auto", "s=0.82 l=0.80 e=0.17"), "small");
+}
+
+Test(decide, the_dearer_one_must_prove_its_gain)
+{
+	FIXTURE(f);
+
+	f->r.dial = 0.37; /* on average small wins by its price, hardly */
+	f->d[LARGE].input_usd = f->d[LARGE].output_usd = 0.2;
+	cr_assert_str_eq(decide(f, "auto", "s=0.50 l=0.55"), "small");
+	cr_assert_str_eq(decide(f, "auto", "s=0.50 l=0.80 e=0.40"), "small");
+	cr_assert(f->out.abstained);
+	cr_assert_str_eq(decide(f, "auto", "s=0.50 l=0.80 e=0.02"), "large");
+}
+
+Test(decide, the_best_single_model_is_the_one_of_the_scorers_data)
+{
+	FIXTURE(f);
+
+	/* the config states the contrary of what was measured: 0.5 and 0.7 */
+	f->d[SMALL].quality = 0.9;
+	f->d[LARGE].quality = 0.4;
+	cr_assert_str_eq(decide(f, "best", "s=0.70 l=0.60 e=0.30"), "large");
+	cr_assert(f->out.abstained);
+}
+
 Test(decide, a_threshold_on_the_route_decides_as_routellm_does)
 {
 	FIXTURE(f);
@@ -258,16 +297,24 @@ Test(decide, a_model_the_scorer_does_not_know_keeps_its_stated_quality)
 Test(decide, unknown_models_are_fitted_to_what_is_hard_for_known_ones)
 {
 	FIXTURE(f);
+	double easy;
 
 	f->d[SMALL].model = "small2";
 	f->d[SMALL].upstream = "small2";
 	f->d[SMALL].declared = NULL;
-	(void)decide(f, "alien", "s=0.1 l=0.9");
-	cr_assert_float_eq(f->out.difficulty, 0.9, 1e-6);
-	cr_assert_float_eq(f->out.threshold, 0.6, 1e-6, "what its average prompt wants");
-	cr_assert(f->out.judged);
 	(void)decide(f, "alien", "s=0.9 l=0.9");
-	cr_assert_float_eq(f->out.difficulty, 0.5, 1e-6);
+	easy = f->out.difficulty;
+	cr_assert_float_eq(
+		f->out.threshold, 1 - 0.6 * 0.85, 1e-6, "what its average prompt is for them");
+	cr_assert(f->out.judged);
+	cr_assert_lt(easy, f->out.threshold);
+	(void)decide(f, "alien", "s=0.1 l=0.9");
+	cr_assert_gt(f->out.difficulty, easy, "hard for one of them");
+	(void)decide(f, "alien", "s=0.1 l=0.1");
+	cr_assert_gt(f->out.difficulty, 0.85, "hard for all");
+	/* words that the scorer has not learned anything about */
+	(void)decide(f, "alien", "s=0.9 l=0.9 prove the theorem");
+	cr_assert_gt(f->out.difficulty, f->out.threshold);
 }
 
 Test(decide, nobody_is_asked_where_the_answer_changes_nothing)
