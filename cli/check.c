@@ -4,6 +4,7 @@
  */
 #include "cli/command.h"
 #include "config/config.h"
+#include "config/encoder_folder.h"
 #include "lib/base/buf.h"
 #include "lib/base/file.h"
 #include "lib/base/json.h"
@@ -91,6 +92,8 @@ cli_check(const struct cli *cli)
 
 	if (code == ERR_OK)
 		code = check_scorers(c, &faults);
+	if (c != NULL && config_encoder_folders(&faults, c) > 0)
+		code = ERR_CONFIG;
 	if (cli->output == CLI_JSON)
 		check_print_json(cli->out, file, code, &faults, &e);
 	else if (code != ERR_OK)

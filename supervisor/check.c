@@ -3,15 +3,13 @@
  * check.c - `shuntd --check`: say everything that is wrong with a config file, start nothing
  */
 #include <errno.h>
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "config/encoder_folder.h"
 #include "lib/base/buf.h"
 #include "supervisor/spawn.h"
 #include "supervisor/supervisor.h"
@@ -75,51 +73,27 @@ check_by_gateway(const char *path)
 	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
-/* What the config alone can't tell: is there a model? At run time a missing one is an error of its
- * encoder only, since it may come later. Returns how many are missing. */
-static unsigned
-check_folders(const char *path, const struct config *c)
-{
-	unsigned faults = 0;
-	char file[512];
-	struct stat st;
-
-	for (size_t i = 0; i < c->encoders_len; i++) {
-		const struct config_encoder *n = &c->encoders[i];
-		const char *what = NULL;
-
-		(void)snprintf(file, sizeof(file), "%s/config.json", n->folder);
-		if (stat(n->folder, &st) != 0)
-			what = strerror(errno);
-		else if (!S_ISDIR(st.st_mode))
-			what = "is no folder";
-		else if (stat(file, &st) != 0)
-			what = "no config.json there";
-		if (what == NULL)
-			continue;
-		faults++;
-		(void)printf(
-			"%s:%u: encoders[%zu].folder: %s: %s\n", path, n->line, i, n->folder, what);
-	}
-	return faults;
-}
-
 int
 check_file(const char *path)
 {
 	AUTO(config_free) struct config *c = NULL;
 	AUTO(buf_fini) struct buf text = BUF_INIT;
 	struct config_faults faults = {.len = 0};
+	int status = EXIT_SUCCESS;
 	struct err e;
 
 	if (config_load(&c, &text, path, &faults, &e) != ERR_OK) {
 		check_print_faults(path, &faults, &e);
 		return EXIT_FAILURE;
 	}
+	if (config_encoder_folders(&faults, c) > 0) {
+		check_print_faults(path, &faults, &e);
+		status = EXIT_FAILURE;
+	}
 	if (check_names_scorer_file(c) && check_by_gateway(path) != EXIT_SUCCESS)
-		return EXIT_FAILURE;
-	if (check_folders(path, c) > 0)
-		return EXIT_FAILURE;
+		status = EXIT_FAILURE;
+	if (status != EXIT_SUCCESS)
+		return status;
 	(void)printf("%s: OK: %zu listening, %u gateways, %zu backends, %zu models, %zu routes, "
 		     "%zu rules\n",
 		path, c->listen_len, c->gateways, c->backends_len, c->models_len, c->routes_len,

@@ -171,6 +171,23 @@ Test(cli, check_of_a_good_file_is_good)
 	run_fini(&json);
 }
 
+Test(cli, check_looks_for_the_models_of_encoders)
+{
+	char path[32];
+	AUTO(buf_fini) struct buf want = BUF_INIT;
+	struct run r;
+
+	write_file(path, "backends: [{name: b, kind: sim}]\nencoders:\n- name: mini\n"
+			 "  folder: /nonexistent\n");
+	r = RUN("check", path);
+	buf_addf(
+		&want, "%s:3: encoders[0].folder: /nonexistent: No such file or directory\n", path);
+	cr_expect_eq(r.code, CLI_BAD_NEWS);
+	cr_expect_str_eq(r.out, buf_str(&want));
+	(void)unlink(path);
+	run_fini(&r);
+}
+
 Test(cli, check_of_a_file_that_is_not_there)
 {
 	AUTO(run_fini) struct run text = RUN("check", "/nonexistent");
