@@ -165,6 +165,9 @@ line_encode(void *ctx, const struct text_line *line, struct err *e)
 		.ids = s->tokens.ids, .types = s->tokens.types, .len = s->tokens.len};
 	if (encoder_run(s->encoder, &out, &in, 1, s->pool, e) != ERR_OK)
 		return e->code;
+	if (!encoder_finite(s->encoder, &out))
+		return err_set(e, ERR_MALFORMED,
+			"the model's answer holds a number that is none (NaN or infinite)");
 	buf_clear(b);
 	json_put_begin(b, '{');
 	if (out.logits != NULL && s->cli->values['L'] == NULL)

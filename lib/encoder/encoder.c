@@ -10,6 +10,7 @@
 
 #include "lib/encoder/encoder_private.h"
 #include "lib/encoder/kernel_pool.h"
+#include "lib/encoder/safetensors.h"
 
 enum { LIMIT_BATCH_MAX = 4096, LIMIT_TOKENS_MAX = 1 << 20 };
 
@@ -208,6 +209,13 @@ encoder_tokenizer_options(const struct encoder *enc)
 		.cut = TOKENIZER_CUT_FILE,
 		.no_special = enc->header.layers == 0,
 	};
+}
+
+bool
+encoder_finite(const struct encoder *enc, const struct encoder_output *out)
+{
+	return (out->logits == NULL || tensor_finite(out->logits, enc->header.labels)) &&
+	       tensor_finite(out->embedding, enc->header.hidden);
 }
 
 double

@@ -110,5 +110,8 @@ struct encoder_output {
 MUST enum err_code encoder_run(struct encoder *enc, struct encoder_output *out,
 	const struct encoder_input *in, size_t count, enum encoder_pool pool, struct err *e);
 
+/* No number of it is NaN or infinite: weights, or activations beyond a number format, can do that. */
+bool encoder_finite(const struct encoder *enc, const struct encoder_output *out);
+
 /* softmax(logits)[label], stable. RouteLLM's win rate of the strong model is that of label 0. */
 double encoder_probability(const float *logits, uint32_t labels, uint32_t label);

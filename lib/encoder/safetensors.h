@@ -83,3 +83,4 @@ const struct tensor *safetensors_at(const struct safetensors *s, size_t i); /* b
  */
 MUST enum err_code tensor_floats(float *out, const struct tensor *t, uint64_t first,
 	uint64_t count, struct err *e);
+bool tensor_finite(const float *v, uint64_t count); /* none is NaN or infinite */

@@ -63,8 +63,8 @@ static void (*const from[TENSOR_DTYPES])(float *out, const char *in, uint64_t co
 };
 
 /* x - x is 0 for every finite x and NaN for the rest. */
-static bool
-all_finite(const float *v, uint64_t count)
+bool
+tensor_finite(const float *v, uint64_t count)
 {
 	float sum = 0;
 
@@ -82,7 +82,7 @@ tensor_floats(float *out, const struct tensor *t, uint64_t first, uint64_t count
 			"%s: tensor %.120s is %s; weights can be F32, F16, BF16, F64 or I8",
 			t->file, t->name, tensor_dtype_name(t->dtype));
 	from[t->dtype](out, (const char *)t->data + first * tensor_dtype_bytes(t->dtype), count);
-	if (!all_finite(out, count))
+	if (!tensor_finite(out, count))
 		return err_set(
 			e, ERR_CONFIG, "%s: tensor %.120s holds infinity or NaN", t->file, t->name);
 	return ERR_OK;

@@ -4,7 +4,7 @@
  *
  * A token is a word, its id the word's length. Two labels: the logits of a text are its number of
  * tokens and 0; the embedding of 4 numbers is that, the first id, how many texts the run had, 1.
- * Ids from 1000 on are in no vocabulary.
+ * Ids from 1000 on are in no vocabulary; what 999 is, no number says.
  */
 #include <math.h>
 #include <stdio.h>
@@ -147,6 +147,13 @@ encoder_probability(const float *logits, uint32_t labels, uint32_t label)
 	return exp((double)logits[label]) / sum;
 }
 
+bool
+encoder_finite(const struct encoder *enc, const struct encoder_output *out)
+{
+	(void)enc;
+	return isfinite(out->embedding[3]);
+}
+
 enum err_code
 encoder_run(struct encoder *enc, struct encoder_output *out, const struct encoder_input *in,
 	size_t count, enum encoder_pool pool, struct err *e)
@@ -168,7 +175,7 @@ encoder_run(struct encoder *enc, struct encoder_output *out, const struct encode
 		enc->embeddings[i][0] = (float)in[i].len;
 		enc->embeddings[i][1] = (float)in[i].ids[0];
 		enc->embeddings[i][2] = (float)count;
-		enc->embeddings[i][3] = 1;
+		enc->embeddings[i][3] = in[i].ids[0] == 999 ? NAN : 1;
 		out[i] = (struct encoder_output){enc->logits[i], enc->embeddings[i]};
 	}
 	return ERR_OK;

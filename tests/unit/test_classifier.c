@@ -251,6 +251,19 @@ Test(classifier, one_bad_id_spoils_its_own_input_only)
 	cr_assert_eq(value(2, 0), 1);
 }
 
+Test(classifier, an_answer_that_is_no_number_is_an_error_of_its_text)
+{
+	static const uint32_t good[] = {1, 2, 3}, bad[] = {999, 1};
+
+	add(embed_job(1, NULL, 1, good, 3));
+	add(embed_job(2, NULL, 1, bad, 2));
+	run();
+	cr_assert_eq(pass->texts[0].err.code, ERR_OK);
+	cr_assert_eq(pass->texts[1].err.code, ERR_MALFORMED);
+	cr_assert_not_null(strstr(pass->texts[1].err.text, "NaN"));
+	cr_assert_eq(pass->texts[1].values.len, 0);
+}
+
 Test(classifier, what_is_late_by_now_is_not_run)
 {
 	struct job *j = text_job(1, "x");

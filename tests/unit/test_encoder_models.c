@@ -77,6 +77,66 @@ Test(encoder_models, i8_keeps_label_and_probability)
 	check_classifiers(ENCODER_I8, HUGE_VAL, 0.02);
 }
 
+/* The same texts in one batch with two threads and alone: lengths beside every block size. */
+static void
+check_lengths(enum encoder_isa isa, enum encoder_dtype dtype, const uint32_t *ids)
+{
+	static const uint32_t lengths[] = {1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 47, 63, 64,
+		65, 95, 97, 127, 128, 129, 191, 255, 256, 257, 383, 384, 385, 511, 512};
+	const struct encoder_plan plan = {.dtype = dtype, .isa = isa};
+	AUTO(model_fini) struct model blas = {0};
+	AUTO(model_fini) struct model one = {0};
+	AUTO(model_fini) struct model two = {0};
+	struct encoder_source *s = NULL;
+	struct encoder_input in[4];
+	struct encoder_output want, alone, out[4];
+	char path[512];
+
+	model_path(path, sizeof(path), classifiers[1]);
+	cr_assert_eq(model_load(&blas, path, ENCODER_ISA_BLAS, ENCODER_F32), ERR_OK);
+	cr_assert_eq(model_load(&one, path, isa, dtype), ERR_OK);
+	cr_assert_eq(encoder_open(&s, path, &plan, &two.e), ERR_OK);
+	cr_assert_eq(model_attach(&two, &s, 4, 2), ERR_OK);
+	for (size_t i = 0; i < ARRAY_LEN(lengths); i++) {
+		uint32_t labels = encoder_info(one.enc)->labels;
+
+		for (size_t k = 0; k < 4; k++)
+			in[k] = (struct encoder_input){
+				.ids = ids, .len = lengths[(i + k * 11) % ARRAY_LEN(lengths)]};
+		cr_assert_eq(encoder_run(two.enc, out, in, 4, ENCODER_POOL_MEAN, &two.e), ERR_OK,
+			"%s", two.e.text);
+		cr_assert_eq(
+			encoder_run(one.enc, &alone, in, 1, ENCODER_POOL_MEAN, &one.e), ERR_OK);
+		cr_assert_eq(
+			encoder_run(blas.enc, &want, in, 1, ENCODER_POOL_MEAN, &blas.e), ERR_OK);
+		for (uint32_t j = 0; j < labels; j++) {
+			cr_expect_float_eq(alone.logits[j], out[0].logits[j], 1e-4,
+				"%s on %s, %u tokens: logit %u differs in a batch",
+				encoder_dtype_name(dtype), encoder_isa_name(isa), lengths[i], j);
+			cr_expect_float_eq(encoder_probability(alone.logits, labels, j),
+				encoder_probability(want.logits, labels, j),
+				dtype == ENCODER_F32 ? 1e-4 : 0.02,
+				"%s on %s, %u tokens: label %u is another than by BLAS",
+				encoder_dtype_name(dtype), encoder_isa_name(isa), lengths[i], j);
+		}
+	}
+}
+
+Test(encoder_models, every_length_and_batch_on_every_kernel_is_what_blas_gives)
+{
+	uint32_t ids[512];
+
+	skip_without_models();
+	ids[0] = 101;
+	for (uint32_t i = 1; i < ARRAY_LEN(ids); i++)
+		ids[i] = 1000 + i * 7919 % 20000;
+	for (int isa = ENCODER_ISA_BLAS; isa < ENCODER_ISAS; isa++)
+		for (int dtype = ENCODER_F32; dtype < ENCODER_DTYPES; dtype++)
+			if (encoder_isa_runs((enum encoder_isa)isa, (enum encoder_dtype)dtype))
+				check_lengths(
+					(enum encoder_isa)isa, (enum encoder_dtype)dtype, ids);
+}
+
 /* Encode text the model's way and run it. */
 static struct encoder_output
 run_text(struct model *m, const char *text, size_t len)

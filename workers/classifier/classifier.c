@@ -4,9 +4,9 @@
  *
  * Runs as:        shunt-classifier, as many as `processes` says for each of the config's encoders
  * Handles/Sends:  Classify, Embed / Classified, ClassifyFail, Embedded, EmbedFail
- * Writes:         its own worker row (counters, heartbeat); the segment of weights, when told to
- * load If it dies:     the supervisor keeps the segment and its successor maps it, reading no file;
- * what was asked of it finds no answer, and its askers see its end on the board
+ * Writes:         its own worker row (counters, heartbeat); the segment, when told to load it
+ * If it dies:     its successor maps the segment that the supervisor keeps, reading no file; what
+ *                 was asked of it finds no answer, and its askers see its end on the board
  */
 #include <stdlib.h>
 #include <string.h>

@@ -99,6 +99,27 @@ client_switch(struct classifier *c)
 	client_arm_idle(c);
 }
 
+/* Whoever asked hears no path of a file: why it is so is in the log and in the status. */
+static void
+client_fail_all(struct classifier *c, uint32_t retry_ms)
+{
+	struct err e = {.code = ERR_OK};
+
+	if (c->model != NULL)
+		return;
+	(void)err_set(&e, ERR_UNAVAILABLE, "encoder %s can't be loaded now", c->config.name);
+	e.retry_after_ms = retry_ms;
+	classifier_fail_all(c, &e);
+}
+
+static void
+client_say_mapped(struct classifier *c)
+{
+	if (c->next == NULL) /* else client_switch will say it */
+		client_say(c, WEIGHTS_NOTE_MAPS, c->model == NULL ? 0 : c->model->generation);
+}
+
+/* Every GIVE is answered with what is mapped then; where the engine runs, when it ends. */
 static void
 client_on_give(struct classifier *c, const struct weights_note *n, int fd)
 {
@@ -107,19 +128,17 @@ client_on_give(struct classifier *c, const struct weights_note *n, int fd)
 	struct err e = {.code = ERR_OK};
 
 	c->wants = false;
-	if (newest == NULL || newest->generation != n->generation) {
-		if (model_open(&m, fd, &c->config, &e) == ERR_OK) {
-			board_count(c->w->board, COUNTER_WEIGHTS_ATTACHED, 1);
-			model_close(&c->next);
-			c->next = m;
-			client_switch(c);
-		} else {
-			log_error("weights_unusable", "generation=%u text=\"%s\"", n->generation,
-				e.text);
-			e.code = ERR_UNAVAILABLE;
-			if (c->model == NULL)
-				classifier_fail_all(c, &e);
-		}
+	if (newest != NULL && newest->generation == n->generation) {
+		client_say_mapped(c);
+	} else if (model_open(&m, fd, &c->config, &e) == ERR_OK) {
+		board_count(c->w->board, COUNTER_WEIGHTS_ATTACHED, 1);
+		model_close(&c->next);
+		c->next = m;
+		client_switch(c);
+	} else {
+		log_error("weights_unusable", "generation=%u text=\"%s\"", n->generation, e.text);
+		client_say_mapped(c);
+		client_fail_all(c, 0);
 	}
 	(void)close(fd);
 	classifier_pump(c);
@@ -128,15 +147,9 @@ client_on_give(struct classifier *c, const struct weights_note *n, int fd)
 static void
 client_on_refuse(struct classifier *c, const struct weights_note *n, int fd)
 {
-	struct err e = {.code = ERR_OK};
-
 	(void)fd;
 	c->wants = false;
-	(void)err_set(
-		&e, ERR_UNAVAILABLE, "encoder %s can't be loaded: %s", c->config.name, n->text);
-	e.retry_after_ms = n->retry_ms;
-	if (c->model == NULL)
-		classifier_fail_all(c, &e);
+	client_fail_all(c, n->retry_ms);
 }
 
 /* ---- told to load ---- */

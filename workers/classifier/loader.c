@@ -49,9 +49,29 @@ loader_pack(struct loader *l, struct err *e)
 	if (code == ERR_OK)
 		code = encoder_pack(source, l->draft.image, e);
 	encoder_close(&source);
+	/* half of one model and half of another may fit together */
+	if (code == ERR_OK && weights_identity(l->folder) != l->head.identity)
+		code = err_set(e, ERR_CONFIG, "%s: files changed while they were read", l->folder);
 	if (code == ERR_OK)
 		code = weights_draft_seal(&l->draft, &l->head, e);
 	return code;
+}
+
+/* One token through all layers: weights that are no numbers make every answer none. */
+static enum err_code
+loader_run(struct encoder *encoder, struct err *e)
+{
+	static const uint32_t id = 0;
+	const struct encoder_input in = {.ids = &id, .len = 1};
+	struct encoder_output out;
+
+	if (encoder_run(encoder, &out, &in, 1, ENCODER_POOL_MODEL, e) != ERR_OK)
+		return e->code;
+	if (!encoder_finite(encoder, &out))
+		return err_set(e, ERR_CONFIG,
+			"the model's answer to a test holds a number that is none (NaN or "
+			"infinite)");
+	return ERR_OK;
 }
 
 /* Does what was packed work? Says in what form it is, too. */
@@ -71,8 +91,9 @@ loader_try(struct loader *l, struct weights_view *v, struct err *e)
 		encoder_dtype_name(encoder_info(encoder)->dtype));
 	(void)snprintf(l->result.isa, sizeof(l->result.isa), "%s",
 		encoder_isa_name(encoder_info(encoder)->isa));
+	code = loader_run(encoder, e);
 	encoder_free(&encoder);
-	return ERR_OK;
+	return code;
 }
 
 static void

@@ -224,8 +224,15 @@ pass_take_logits(struct pass_text *t, const struct encoder_info *info, const flo
 }
 
 static void
-pass_take(struct pass_text *t, const struct encoder_info *info, const struct encoder_output *out)
+pass_take(struct pass_text *t, const struct encoder *encoder, const struct encoder_output *out)
 {
+	const struct encoder_info *info = encoder_info(encoder);
+
+	if (!encoder_finite(encoder, out)) {
+		(void)err_set(&t->err, ERR_MALFORMED,
+			"the model's answer holds a number that is none (NaN or infinite)");
+		return;
+	}
 	if (out->logits != NULL && t->job->kind == JOB_CLASSIFY)
 		pass_take_logits(t, info, out->logits);
 	if (t->job->kind == JOB_EMBED || (t->job->wanted & WANTED_EMBEDDING) != 0)
@@ -249,7 +256,7 @@ pass_run_some(struct pass *p, struct pass_run *r, size_t at, size_t len, struct 
 	p->runs++;
 	if (encoder_run(encoder, r->out, r->in + at, len, ENCODER_POOL_MODEL, &e) == ERR_OK) {
 		for (size_t i = 0; i < len; i++)
-			pass_take(r->texts[at + i], encoder_info(encoder), &r->out[i]);
+			pass_take(r->texts[at + i], encoder, &r->out[i]);
 	} else if (len == 1) {
 		r->texts[at]->err = e;
 	} else {
