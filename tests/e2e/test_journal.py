@@ -6,13 +6,13 @@ import os
 import signal
 import subprocess
 import threading
-import zlib
 from collections import Counter
 
 import httpx
 import pytest
 
 from harness.daemon import model, openai, sim
+from harness.journal import folder, ids, lines, records
 from harness.paths import BUILD
 from harness.upstream import fail
 from harness.wait import until
@@ -23,31 +23,6 @@ CONFIG = {"backends": [sim("s", ttft_ms="0ms", tokens_per_s=0, tokens=4)],
 
 def one(d, role):
     return d.workers(role)[0]
-
-
-def folder(d):
-    return d.home / "state" / "journal"
-
-
-def lines(d):
-    for path in sorted(folder(d).glob("journal-*.jsonl")):
-        yield from path.read_bytes().rpartition(b"\n")[0].splitlines()  # the rest is under way
-
-
-def records(d, kind=None):
-    """Every record, its checksum verified by code that shares nothing with the writer's."""
-    out = []
-    for line in lines(d):
-        r = json.loads(line)
-        body = line[len(b'{"crc":"00000000",'):]
-        assert f"{zlib.crc32(body):08x}" == r["crc"], line
-        if kind in (None, r["kind"]):
-            out.append(r)
-    return out
-
-
-def ids(d):
-    return Counter(r["id"] for r in records(d, "request"))
 
 
 def wait_record(d, request_id):

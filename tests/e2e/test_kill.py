@@ -3,7 +3,8 @@
 
 Invariants: no connection is refused; every request ends in one answer or one clear error before its
 deadline; requests on other workers are untouched (only the connections of a killed gateway see a
-reset); every role is back; no process, descriptor or file is left.
+reset); every role is back; no process, descriptor or file is left; every answer has exactly one
+record in the journal.
 """
 import itertools
 import json
@@ -19,6 +20,7 @@ from collections import Counter
 import pytest
 from harness import procs
 from harness.daemon import sim
+from harness.journal import ids
 from harness.http import Raw, chat_bytes, simple_chat
 from harness.paths import SLOW
 from harness.wait import until
@@ -36,6 +38,7 @@ class Load:
         self.daemon = daemon
         self.verdicts = Counter()
         self.bad = []
+        self.answered = []  # request ids
         self.stop = threading.Event()
         self.threads = [threading.Thread(target=self.run, args=(i,)) for i in range(clients)]
 
@@ -77,7 +80,9 @@ class Load:
     def one(self, stream):
         with Raw(self.daemon, seconds=DEADLINE_S * 2) as raw:
             raw.send(chat_bytes(simple_chat("auto", "Say something.", stream=stream)))
-            status, _, body = raw.response()
+            status, headers, body = raw.response()
+        if "x-shunt-request-id" in headers:
+            self.answered.append(headers["x-shunt-request-id"])
         if status != 200:
             error = json.loads(body)["error"]
             return "clear error" if error["message"] and error["code"] else "unclear error"
@@ -114,20 +119,33 @@ def strike(d, rng, number):
     target = until(f"a {role} runs", lambda: d.workers(role))
     victim = rng.choice(target)
     how = SIGNALS[(number // len(ROLES)) % len(SIGNALS)]
+    logged = d.log_path.stat().st_size
     try:
         os.kill(victim.pid, how)
     except ProcessLookupError:
         return None
     begun = time.monotonic()
     new = d.wait_worker(victim, 10)
-    until("it is ready", lambda: ready(d, new), 10)
+    until("it is ready", lambda: ready(d, new, logged), 10)
     return role, how, time.monotonic() - begun
 
 
-def ready(d, worker):
+def ready(d, worker, logged):
     """Its readiness byte was read: the log says so, or the slot has moved on."""
-    return any(re.search(rf"\bpid={worker.pid}\b", rest) for _, _, _, rest
-               in d.events("worker_ready")) or not procs.stat(worker.pid)
+    with open(d.log_path, "rb") as f:
+        f.seek(logged)
+        log = f.read().decode()
+    return bool(re.search(rf" worker_ready .*\bpid={worker.pid}\b", log)) or \
+        not procs.stat(worker.pid)
+
+
+def journal_is_whole(d, answered):
+    """Every answer that a client saw has a record, and no record is there twice."""
+    seen = until("all records are written", lambda: (lambda n: n if not set(answered) - set(n)
+                                                     else None)(ids(d)), 30)
+    twice = [i for i, n in seen.items() if n != 1]
+    assert not twice, f"{len(twice)} records twice, e.g. {twice[:3]}"
+    return len(seen)
 
 
 @pytest.mark.timeout(120 + 2 * KILLS)
@@ -159,6 +177,8 @@ def test_kill_every_role_under_load(daemon):
     until("every slot is served", lambda: len(d.workers("gateway")) == 2
           and len(d.workers("backend")) == 2 and len(d.workers("profiler")) == 1)
     until("no descriptor is left", lambda: len(procs.fds(d.pid)) <= before)
+    report("journal", f"{journal_is_whole(d, load.answered)} records of "
+           f"{len(load.answered)} answers")
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSEGV])
