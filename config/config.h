@@ -85,6 +85,19 @@ struct config_backend {
 	bool tls_verify;
 	enum tri discover_said; /* as written; use discover */
 	bool discover;	/* serve every model the upstream lists under its own name */
+/* How an upstream is made to go on with a begun answer: symbol, name in the config, help */
+#define PREFILL_LIST(X)                                                                            \
+	X(AUTO, auto, "assistant for ollama, anthropic and llama.cpp, vllm for vLLM, else instruct")  \
+	X(ASSISTANT, assistant, "it goes on with a last message that is the assistant's")             \
+	X(VLLM, vllm, "the same, with vLLM's continue_final_message")                                 \
+	X(INSTRUCT, instruct, "it is told to go on, by a message: the seam may show")
+
+enum prefill {
+#define X(symbol, name, help) PREFILL_##symbol,
+	PREFILL_LIST(X)
+#undef X
+};
+
 	bool standby;	/* only when nothing else can answer */
 	uint32_t max_in_flight;
 	uint32_t connect_ms;
@@ -102,6 +115,7 @@ struct config_backend {
 	} sim;
 	unsigned line;
 };
+	enum prefill prefill;
 
 /* Number formats and instruction sets of encoders, as lib/encoder/encoder.h names them. */
 #define CONFIG_DTYPE_LIST(X) X(AUTO, auto) X(F32, f32) X(BF16, bf16) X(I8, i8)
@@ -198,6 +212,19 @@ struct config_route {
 	double threshold;   /* from where on a strong model is wanted; negative: not said */
 	enum text_policy text;
 	uint32_t deadline_ms;	/* of a scorer that asks a classifier */
+/* What becomes of a stream that breaks after its first byte: symbol, name in the config, help */
+#define MID_STREAM_LIST(X)                                                                         \
+	X(ERROR, error, "it ends by an error event")                                               \
+	X(RESTART, restart, "the next candidate answers from the start, after an event that says so") \
+	X(CONTINUE, continue, "the next candidate goes on where the text ended; where that would "    \
+			      "not be sound, as restart")
+
+enum mid_stream {
+#define X(symbol, name, help) MID_STREAM_##symbol,
+	MID_STREAM_LIST(X)
+#undef X
+};
+
 	uint32_t cache_ms;	/* what a scorer said of a text counts so long; 0: only once */
 	uint32_t session_ms;	/* a conversation is remembered so long; 0: not at all */
 	uint32_t session_falls; /* turns in a row that must want a weaker model */
@@ -218,6 +245,12 @@ struct config_rule {
 	char *name; /* class: action, memory, chat, vision, code, ... */
 	int32_t priority;
 	char **words;	 /* words and phrases; "*" at the end of a word matches its continuations */
+	uint32_t retries;   /* of them, tries of a deployment that failed before */
+	char **fallbacks;   /* tried after the route's own candidates, in this order */
+	size_t fallbacks_len;
+	uint32_t hedge_ms;  /* a second candidate starts when the first is so late; 0: never */
+	enum mid_stream mid_stream;
+	uint32_t hold; /* tokens of a stream kept back before the client gets the first */
 	size_t words_len;
 	char **except;	 /* phrases in which a hit does not count */
 	size_t except_len;

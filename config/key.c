@@ -95,6 +95,20 @@ static const struct config_choice text_choices[] = {
 		{NULL},
 };
 
+static const struct config_choice mid_stream_choices[] = {
+#define X(symbol, name, help) {#name, MID_STREAM_##symbol, help},
+	MID_STREAM_LIST(X)
+#undef X
+		{NULL},
+};
+
+static const struct config_choice prefill_choices[] = {
+#define X(symbol, name, help) {#name, PREFILL_##symbol, help},
+	PREFILL_LIST(X)
+#undef X
+		{NULL},
+};
+
 static const struct config_choice level_choices[] = {
 	{"error", LOG_ERROR, ""},
 	{"warn", LOG_WARN, ""},
@@ -117,6 +131,8 @@ static const struct config_choice *const type_choices[CONFIG_TYPES] = {
 	[CONFIG_TYPE_DTYPE] = dtype_choices,
 	[CONFIG_TYPE_ISA] = isa_choices,
 	[CONFIG_TYPE_TEXT_POLICY] = text_choices,
+	[CONFIG_TYPE_MID_STREAM] = mid_stream_choices,
+	[CONFIG_TYPE_PREFILL] = prefill_choices,
 	[CONFIG_TYPE_LOG_LEVEL] = level_choices,
 	[CONFIG_TYPE_LOG_FORMAT] = format_choices,
 };

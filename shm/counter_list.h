@@ -20,6 +20,8 @@ COUNTER(REQ_CANCELLED, counter, requests_cancelled_total, "Clients that left bef
 COUNTER(REQ_ATTEMPTS, counter, attempts_total, "Attempts sent to backends.")
 COUNTER(REQ_CASCADES, counter, cascades_total, "Attempts that failed and moved on.")
 COUNTER(REQ_STREAM_BROKEN, counter, streams_broken_total, "Streams ended by an error event.")
+COUNTER(REQ_CONTINUED, counter, streams_continued_total, "Broken streams that another backend went on with.")
+COUNTER(REQ_RESTARTED, counter, streams_restarted_total, "Broken streams that another backend answered anew.")
 COUNTER(REQ_PROMPT_TOKENS, counter, prompt_tokens_total, "Prompt tokens of finished requests.")
 COUNTER(REQ_TOKENS, counter, completion_tokens_total, "Completion tokens of finished requests.")
 COUNTER(REQ_COST_NUSD, counter, cost_nano_usd_total, "Cost of finished requests, 1e-9 USD.")

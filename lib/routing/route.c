@@ -196,6 +196,10 @@ route_limits(struct route_decision *out, const struct config_route *route)
 	out->attempts = route->attempts;
 	out->first_byte_ms = route->first_byte_ms;
 	out->request_ms = route->request_ms;
+	out->retries = route->retries;
+	out->hedge_ms = route->hedge_ms;
+	out->hold = route->hold;
+	out->mid_stream = route->mid_stream;
 }
 
 enum err_code

@@ -19,6 +19,13 @@ openai_request(struct upstream_request *out, const struct call_request *in, stru
 	if ((size_t)in->endpoint >= ARRAY_LEN(paths))
 		return request_unsupported(e, "an OpenAI server", "this endpoint");
 	out->path = paths[in->endpoint];
+	if (in->partial > 0 && in->endpoint == MSG_ENDPOINT_CHAT) {
+		enum err_code code = prefill_write(&out->own, in, e);
+
+		if (code == ERR_OK)
+			upstream_request_own(out);
+		return code;
+	}
 	if (in->model_len == 0) {
 		out->parts[out->parts_len++] = (struct slice){in->body, in->body_len};
 		out->len = in->body_len;
@@ -154,6 +161,9 @@ openai_probe_model(struct probe *p, struct json model)
 		p->has_props = p->is_local = true;
 	if (json_equals(owner, "vllm"))
 		p->is_local = true;
+	if (p->is_local)
+		p->backend->learned =
+			json_equals(owner, "vllm") ? PREFILL_VLLM : PREFILL_ASSISTANT;
 	if (status.type == JSON_STRING)
 		m->loaded = json_equals(status, "loaded") ? TRI_YES : TRI_NO;
 	else if (p->is_local)

@@ -5,7 +5,7 @@
  * It calls a tool when tools are given, tool_choice is not "none", the last message is the user's,
  * and that turn names the tool (or says "tool", or tool_choice forces it). Arguments, and the text
  * where response_format wants JSON, follow the schema: strings repeat the user's text, numbers
- * are 1.
+ * are 1. Of an answer that another backend began it says the rest.
  */
 #include <string.h>
 
@@ -19,6 +19,7 @@ struct sim_prompt {
 	size_t bytes;
 	uint32_t images;
 	bool user_is_last;
+	struct buf begun; /* of the answer, by another backend */
 };
 
 static void
@@ -37,7 +38,7 @@ add_images(struct sim_prompt *p, struct json content)
 }
 
 static enum err_code
-prompt_of_chat(struct sim_prompt *p, struct json body, struct err *e)
+prompt_of_chat(struct sim_prompt *p, struct json body, size_t partial, struct err *e)
 {
 	struct json messages = json_get(body, "messages"), message, content;
 	struct json_iter it = json_iter(messages);
@@ -51,8 +52,12 @@ prompt_of_chat(struct sim_prompt *p, struct json body, struct err *e)
 		request_content_text(&text, content);
 		p->bytes += text.len;
 		p->user_is_last = json_equals(json_get(message, "role"), "user");
-		if (!p->user_is_last)
+		if (!p->user_is_last) {
+			buf_clear(&p->begun);
+			if (partial > 0)
+				buf_add(&p->begun, text.data, text.len);
 			continue;
+		}
 		buf_clear(&p->text);
 		buf_add(&p->text, text.data, text.len);
 		add_images(p, content);
@@ -61,7 +66,7 @@ prompt_of_chat(struct sim_prompt *p, struct json body, struct err *e)
 }
 
 static enum err_code
-prompt_of_completion(struct sim_prompt *p, struct json body, struct err *e)
+prompt_of_completion(struct sim_prompt *p, struct json body, size_t partial, struct err *e)
 {
 	struct json prompt = json_get(body, "prompt");
 	struct json_iter it = json_iter(prompt);
@@ -72,6 +77,12 @@ prompt_of_completion(struct sim_prompt *p, struct json body, struct err *e)
 		return err_set(e, ERR_BAD_REQUEST, "\"prompt\" must be a string");
 	json_text(&p->text, prompt);
 	p->bytes = p->text.len;
+	partial = MIN(partial, p->text.len);
+	if (partial == 0)
+		return ERR_OK;
+	p->text.len -= partial;
+	buf_add(&p->begun, p->text.data + p->text.len, partial);
+	p->text.data[p->text.len] = '\0';
 	return ERR_OK;
 }
 
@@ -175,6 +186,20 @@ count_pieces(const struct buf *text)
 	return n;
 }
 
+/* Leave out what was said already; begun by another model, up to its next word. */
+static void
+plan_go_on(struct sim_plan *out, const struct buf *begun)
+{
+	size_t n = MIN(begun->len, out->text.len);
+
+	if (n == 0)
+		return;
+	if (memcmp(out->text.data, begun->data, n) != 0)
+		while (n < out->text.len && out->text.data[n] != ' ')
+			n++;
+	buf_drop_front(&out->text, n);
+}
+
 static void
 plan_text(struct sim_plan *out, const struct config_backend *config, struct json body,
 	const struct sim_prompt *p)
@@ -192,9 +217,11 @@ plan_text(struct sim_plan *out, const struct config_backend *config, struct json
 		json_put_string(&out->text, buf_str(&p->text), p->text.len);
 		json_put_end(&out->text, '}');
 	} else {
+		max += max == 0 ? 0 : count_pieces(&p->begun);
 		out->is_length = max != 0 && max < tokens;
 		sim_text(&out->text, out->hash, out->is_length ? (uint32_t)max : tokens);
 		apply_stop(out, json_get(body, "stop"));
+		plan_go_on(out, &p->begun);
 	}
 	out->tokens = count_pieces(&out->text);
 }
@@ -224,8 +251,8 @@ sim_plan(struct sim_plan *out, const struct config_backend *config, const struct
 	code = json_check(&body, in->body, in->body_len, e);
 	if (code != ERR_OK)
 		return code;
-	code = in->endpoint == MSG_ENDPOINT_CHAT ? prompt_of_chat(&p, body, e)
-						 : prompt_of_completion(&p, body, e);
+	code = in->endpoint == MSG_ENDPOINT_CHAT ? prompt_of_chat(&p, body, in->partial, e)
+						 : prompt_of_completion(&p, body, in->partial, e);
 	if (code == ERR_OK) {
 		out->hash =
 			sim_prompt_hash(config->sim.seed, in->model, buf_str(&p.text), p.text.len);
@@ -239,6 +266,7 @@ sim_plan(struct sim_plan *out, const struct config_backend *config, const struct
 			plan_text(out, config, body, &p);
 	}
 	buf_fini(&p.text);
+	buf_fini(&p.begun);
 	return code;
 }
 

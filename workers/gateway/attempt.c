@@ -103,6 +103,31 @@ attempt_cancel(struct request *r, const char *reason)
 }
 
 static void
+attempt_account(struct request *r, const struct msg_chat_end *end)
+{
+	r->prompt_tokens += end->prompt_tokens;
+	r->completion_tokens += end->completion_tokens;
+	r->attempt_usd = route_cost_usd(
+		&r->catalog->deployments[r->row], end->prompt_tokens, end->completion_tokens);
+	r->cost_usd += r->attempt_usd;
+	gateway_count(r->g, COUNTER_REQ_PROMPT_TOKENS, end->prompt_tokens);
+	gateway_count(r->g, COUNTER_REQ_TOKENS, end->completion_tokens);
+	gateway_count(r->g, COUNTER_REQ_COST_NUSD, (int64_t)(r->attempt_usd * 1e9));
+}
+
+/* What it cost is what its upstream bills: the prompt, and the tokens that came. */
+void
+attempt_close(struct request *r, enum err_code code, uint16_t http)
+{
+	const struct msg_chat_end end = {
+		.prompt_tokens = r->prompt_guess, .completion_tokens = r->delta_tokens};
+
+	if (r->received > 0)
+		attempt_account(r, &end);
+	record_attempt(r, code, http, r->received > 0 ? &end : NULL);
+}
+
+static void
 attempt_broken(struct request *r, enum err_code code, const char *text)
 {
 	struct err e;
@@ -156,19 +181,23 @@ attempt_send(struct request *r, struct err *e)
 		.chat_start = {.endpoint = (uint8_t)r->endpoint,
 			.stream = r->stream,
 			.model = msg_str(row->upstream),
-			.model_at = r->model_at,
 			.model_len = r->model_len,
 			.credit_bytes = REQUEST_WINDOW_BYTES,
 			.first_byte_ms = first_ms,
 			.idle_ms = row->stall_ms}};
+	struct bytes *body;
+	enum err_code code;
 
 	fault_fill(r, row, &m.chat_start);
-	if (bus_send(r->g->w->bus, (unsigned)r->slot, r->generation, &m, r->body, e) != ERR_OK)
-		return e->code;
+	body = stream_body(r, &m.chat_start.model_at, &m.chat_start.partial);
+	code = bus_send(r->g->w->bus, (unsigned)r->slot, r->generation, &m, body, e);
+	bytes_unref(&body);
+	if (code != ERR_OK)
+		return code;
 	r->attempts++;
 	r->attempt_id = m.head.request_id;
 	r->attempt_ns = clock_ns();
-	r->seq = 0;
+	r->seq = r->delta_tokens = 0;
 	r->received = r->credited = 0;
 	r->hop_timer = (struct loop_timer){.fn = attempt_on_hop, .arg = r};
 	loop_timer_set(r->g->w->loop, &r->hop_timer,
@@ -297,18 +326,26 @@ attempt_forgive(struct request *r)
 void
 attempt_failed(struct request *r, const struct err *e, uint16_t http, struct bytes *body)
 {
-	record_attempt(r, e->code, http, NULL);
+	enum stream_verdict verdict;
+
+	attempt_close(r, e->code, http);
 	r->attempt_id = 0;
 	loop_timer_clear(r->g->w->loop, &r->hop_timer);
 	log_debug("attempt_failed", "id=%s backend=%s code=%s http=%u text=\"%s\"", r->id,
 		attempt_row(r)->backend, err_name(e->code), http, e->text);
 	if (err_counts(e->code))
 		attempt_suspect(r, e->code);
-	if (r->conn->committed) {
+	verdict = stream_broke(r, e->code);
+	if (verdict == STREAM_LOST) {
 		request_fail(r, e);
 		return;
 	}
 	attempt_note(r, e, http, body);
+	if (verdict == STREAM_WHOLE) {
+		stream_end(r);
+		request_finish(r, 200);
+		return;
+	}
 	if (!err_cascades(e->code)) {
 		struct err last = r->err;
 
@@ -362,21 +399,12 @@ request_taken(struct request *r)
 		r->credited = taken;
 }
 
-/* The first byte decides: status line and headers go out, and there is no other candidate. */
-static void
-attempt_commit(struct request *r)
-{
-	AUTO(buf_fini) struct buf headers = BUF_INIT;
-
-	r->first_ns = clock_ns();
-	request_put_headers(r, &headers);
-	http_stream_begin(r->conn, &headers, "x-shunt-cost-usd");
-}
-
 void
 attempt_on_delta(struct worker *w, const struct msg *m, struct bytes *payload)
 {
 	struct request *r = request_find(w->state, m);
+	size_t window;
+	struct err e;
 
 	if (r == NULL)
 		return;
@@ -392,38 +420,14 @@ attempt_on_delta(struct worker *w, const struct msg *m, struct bytes *payload)
 	if (payload == NULL || payload->len == 0)
 		return;
 	r->received += payload->len;
-	if (http_conn_pending(r->conn) + payload->len > REQUEST_WINDOW_BYTES + OVERSHOOT_MAX) {
+	window = r->resume != NULL && r->resume->later ? 2 * REQUEST_WINDOW_BYTES
+						       : REQUEST_WINDOW_BYTES;
+	if (http_conn_pending(r->conn) + payload->len > window + OVERSHOOT_MAX) {
 		attempt_broken(r, ERR_MALFORMED, "more was sent than there was credit for");
 		return;
 	}
-	if (!r->conn->committed)
-		attempt_commit(r);
-	http_stream_add(r->conn, payload->data, payload->len);
-}
-
-static void
-attempt_count_usage(struct request *r, const struct msg_chat_end *end)
-{
-	r->prompt_tokens = end->prompt_tokens;
-	r->completion_tokens = end->completion_tokens;
-	r->cost_usd = route_cost_usd(
-		&r->catalog->deployments[r->row], end->prompt_tokens, end->completion_tokens);
-	gateway_count(r->g, COUNTER_REQ_PROMPT_TOKENS, end->prompt_tokens);
-	gateway_count(r->g, COUNTER_REQ_TOKENS, end->completion_tokens);
-	gateway_count(r->g, COUNTER_REQ_COST_NUSD, (int64_t)(r->cost_usd * 1e9));
-}
-
-static void
-attempt_end_stream(struct request *r)
-{
-	static const char done[] = "data: [DONE]\n\n";
-	AUTO(buf_fini) struct buf trailers = BUF_INIT;
-
-	if (!r->conn->committed)
-		attempt_commit(r);
-	http_stream_add(r->conn, done, sizeof(done) - 1);
-	request_put_trailers(r, &trailers);
-	http_stream_end(r->conn, &trailers);
+	if (stream_add(r, payload, m->chat_delta.tokens, &e) != ERR_OK)
+		attempt_broken(r, e.code, e.text);
 }
 
 void
@@ -442,11 +446,11 @@ attempt_on_end(struct worker *w, const struct msg *m, struct bytes *payload)
 		return;
 	}
 	fault_note(r, m->chat_end.fault);
-	attempt_count_usage(r, &m->chat_end);
+	attempt_account(r, &m->chat_end);
 	record_attempt(r, ERR_OK, 200, &m->chat_end);
 	r->attempt_id = 0;
 	if (r->stream) {
-		attempt_end_stream(r);
+		stream_end(r);
 	} else {
 		AUTO(buf_fini) struct buf headers = BUF_INIT;
 

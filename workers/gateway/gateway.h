@@ -464,6 +464,72 @@ void record_request(const struct request *r, unsigned status);
 void record_refused(struct gateway *g, const struct http_conn *c, enum route_endpoint endpoint,
 	const struct err *e);
 
+/* ---- resume.c: one stream out of several attempts ------------------------------------------ */
+
+enum resume_turn { RESUME_RESTART, RESUME_CONTINUE };
+
+struct resume {
+	enum mid_stream policy;
+	enum route_endpoint endpoint;
+	uint32_t hold;	 /* tokens kept back before the first goes out */
+	struct buf held; /* events kept back; NULL data: none */
+	size_t seen;	 /* of them, read along */
+	size_t text_before; /* text.len before what is held */
+	/* what the client has, and with what is held */
+	struct buf text; /* of choice 0 */
+	uint32_t tokens;
+	bool began, finished; /* a chunk, a finish_reason */
+	bool mixed;   /* more than plain text of one choice */
+	bool calling; /* a tool call has begun */
+	struct buf id, created, model; /* JSON values of its first chunk */
+	/* since the stream broke */
+	bool later;  /* another attempt's chunks follow */
+	bool marked; /* and the client was told */
+	enum resume_turn turn;
+	struct buf owed; /* white space the client has and the backend may say again */
+	uint32_t prompt_before, completion_before; /* tokens of the attempts before */
+};
+
+void resume_new(struct resume **out, enum mid_stream policy, uint32_t hold,
+	enum route_endpoint endpoint);
+void resume_free(struct resume **s_p);
+/* Read whole events; add to out what the client gets of them. ERR_MALFORMED. */
+MUST enum err_code resume_read(struct resume *s, struct buf *out, const char *data, size_t len,
+	struct err *e);
+/* The stream broke: s->turn says how it goes on. body is the client's. */
+void resume_turn(struct resume *s, const char *body, size_t len);
+/* It broke before the client got anything. */
+void resume_reset(struct resume *s);
+/* The body for a backend that goes on with the text; returns how many bytes of text are in it: 0:
+ * nothing was written, the client's own body will do. */
+uint32_t resume_body(struct resume *s, struct buf *out, struct json body, uint32_t *model_at);
+struct resume_note {
+	uint32_t attempt;
+	const char *model, *backend;
+	enum err_code code; /* why the one before ended */
+};
+/* The event that tells the client. */
+void resume_mark(struct resume *s, struct buf *out, const struct resume_note *note);
+
+/* ---- stream.c: pieces on their way to the client --------------------------------------------- */
+
+/* Takes a piece of the attempt under way. An error: the attempt is no good. */
+MUST enum err_code stream_add(struct request *r, const struct bytes *payload, uint32_t tokens,
+	struct err *e);
+/* The answer is complete. */
+void stream_end(struct request *r);
+
+enum stream_verdict {
+	STREAM_UNSEEN,	/* the client has nothing: any candidate may answer */
+	STREAM_RESUMES, /* the next candidate takes over */
+	STREAM_WHOLE,	/* the answer was complete already */
+	STREAM_LOST	/* only an error event is left */
+};
+/* The attempt under way failed. */
+enum stream_verdict stream_broke(struct request *r, enum err_code code);
+/* What the next attempt sends; the caller's to unref. partial: as in ChatStart. */
+struct bytes *stream_body(struct request *r, uint32_t *model_at, uint32_t *partial);
+
 /* ---- request.c, attempt.c: one routed request -------------------------------------------- */
 
 enum { REQUESTS_MAX = 65536, REQUEST_ID_MAX = 64, REQUEST_WINDOW_BYTES = 256 * 1024 };
@@ -513,8 +579,12 @@ struct request {
 	struct err err; /* the most telling failure so far */
 	uint16_t err_http;
 	struct bytes *err_body;
-	double cost_usd;
+	double cost_usd; /* of all attempts, as are the tokens */
 	uint32_t prompt_tokens, completion_tokens;
+	uint32_t prompt_guess; /* tokens of the prompt, by its bytes */
+	uint32_t delta_tokens; /* of the attempt under way */
+	double attempt_usd;
+	struct resume *resume; /* NULL: streams that break are lost, and nothing is held back */
 	struct request_fault *fault; /* of fault.c; NULL: none are set on purpose */
 };
 
@@ -542,6 +612,8 @@ void request_put_trailers(const struct request *r, struct buf *out);
 void attempt_next(struct request *r);
 /* The attempt under way failed: e and the upstream's words (http status, body or NULL). */
 void attempt_failed(struct request *r, const struct err *e, uint16_t http, struct bytes *body);
+/* The attempt under way ends without an answer: account for it and record it. */
+void attempt_close(struct request *r, enum err_code code, uint16_t http);
 /* Tell the backend that nobody wants the answer any more. */
 void attempt_cancel(struct request *r, const char *reason);
 /* Slots changed: attempts on ended lives fail now, parked requests go on. */

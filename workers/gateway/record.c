@@ -175,7 +175,7 @@ record_attempt(
 		json_put_member_u64(b, "prompt_tokens", end->prompt_tokens);
 		json_put_member_u64(b, "completion_tokens", end->completion_tokens);
 		json_put_member_bool(b, "usage_known", end->usage_known);
-		json_put_member_double(b, "cost_usd", r->cost_usd);
+		json_put_member_double(b, "cost_usd", r->attempt_usd);
 	}
 	record_commit(r->g);
 }

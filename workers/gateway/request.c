@@ -23,7 +23,7 @@ request_on_deadline(void *arg)
 	struct err e;
 
 	if (r->attempt_id != 0)
-		record_attempt(r, ERR_DEADLINE, 0, NULL);
+		attempt_close(r, ERR_DEADLINE, 0);
 	attempt_cancel(r, "deadline");
 	if (r->err.code != ERR_OK)
 		(void)err_set(&e, ERR_DEADLINE,
@@ -79,6 +79,7 @@ request_release(struct request *r)
 	bytes_unref(&r->body);
 	bytes_unref(&r->err_body);
 	fault_fini(r);
+	resume_free(&r->resume);
 	catalog_unref(&r->catalog);
 	if (r->prev != NULL)
 		r->prev->next = r->next;
@@ -160,7 +161,13 @@ request_put_headers(const struct request *r, struct buf *out)
 void
 request_put_trailers(const struct request *r, struct buf *out)
 {
+	char attempts[16];
+
 	request_put_cost(r, out);
+	if (r->resume == NULL)
+		return;
+	(void)snprintf(attempts, sizeof(attempts), "%u", r->attempts);
+	http_put_header(out, "x-shunt-attempts", attempts);
 }
 
 static void
@@ -301,7 +308,7 @@ request_cancel(struct request *r, const char *reason)
 	gateway_count(r->g, COUNTER_REQ_CANCELLED, 1);
 	r->code = ERR_CANCELLED;
 	if (r->attempt_id != 0)
-		record_attempt(r, ERR_CANCELLED, 0, NULL);
+		attempt_close(r, ERR_CANCELLED, 0);
 	attempt_cancel(r, reason);
 	request_finish(r, err_http_status(ERR_CANCELLED));
 }
@@ -318,6 +325,8 @@ request_take_decision(struct request *r, const struct route_decision *d)
 	(void)snprintf(r->arm, sizeof(r->arm), "%s", d->arm);
 	r->attempts_max = d->attempts > 0 ? d->attempts : ATTEMPTS_DEFAULT;
 	r->route_first_byte_ms = d->first_byte_ms;
+	if (r->stream && (d->mid_stream != MID_STREAM_ERROR || d->hold > 0))
+		resume_new(&r->resume, d->mid_stream, d->hold, r->endpoint);
 	r->deadline_ns = r->started_ns + clock_ms_to_ns(request_ms);
 	for (size_t i = 0; i < d->ranked_len && i < ROUTE_CANDIDATES_MAX; i++)
 		if (d->ranked[i].deployment < r->catalog->route.len)
@@ -402,6 +411,7 @@ request_start(struct request *r, struct chat_body *body)
 	r->model_len = body->model_len;
 	r->endpoint = body->route.endpoint;
 	r->stream = r->asked_stream = body->route.stream && !r->question;
+	r->prompt_guess = (uint32_t)MIN(body->route.prompt_bytes / 4 + 1, (size_t)UINT32_MAX);
 	judge_call_init(&call, r->g, body);
 	request_decide(r, body, &call, &who);
 }
