@@ -172,13 +172,13 @@ cell_time(struct table *t, struct json at_ms)
 }
 
 static void
-cell_number(struct table *t, int digits, struct json number)
+cell_number(struct table *t, int digits, double per, struct json number)
 {
 	char text[40] = "";
 	double v;
 
 	if (json_double(&v, number))
-		(void)snprintf(text, sizeof(text), "%.*f", digits, v);
+		(void)snprintf(text, sizeof(text), "%.*f", digits, v / per);
 	table_cell(t, text, TABLE_PLAIN);
 }
 
@@ -205,8 +205,8 @@ row_print(struct table *t, const struct buf *line)
 		table_cell(t, buf_str(&text), TABLE_BAD);
 	}
 	table_cell_u64(t, json_get(v, "completion_tokens"));
-	cell_number(t, 6, json_get(v, "cost_usd"));
-	cell_number(t, 1, json_get(v, "total_ms"));
+	cell_number(t, 6, 1, json_get(v, "cost_usd"));
+	cell_number(t, 1, 1000, json_get(v, "total_us"));
 }
 
 static void

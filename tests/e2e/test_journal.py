@@ -41,7 +41,7 @@ def test_one_record_of_each_request_and_of_each_attempt(daemon, upstream):
     for request_id in seen:
         r = wait_record(d, request_id)
         assert r["status"] == 200 and r["code"] == "ok" and r["model"] == "m"
-        assert r["cost_usd"] > 0 and r["total_ms"] > 0 and r["completion_tokens"] == 4
+        assert r["cost_usd"] > 0 and r["total_us"] > 0 and r["completion_tokens"] == 4
         tries = [a for a in records(d, "attempt") if a["request"] == request_id]
         assert [a["n"] for a in tries] == list(range(1, r["attempts"] + 1))
         assert tries[-1]["code"] == "ok" and tries[-1]["backend"] == "s"

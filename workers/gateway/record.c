@@ -127,12 +127,6 @@ record_begin(struct gateway *g, const char *kind, uint64_t began_ns)
 }
 
 static void
-record_put_ms(struct buf *b, const char *name, uint64_t ns)
-{
-	json_put_member_double(b, name, (double)(ns / NS_PER_US) / 1000.0);
-}
-
-static void
 record_put_peer(struct buf *b, const struct http_conn *c)
 {
 	char peer[24] = "tcp";
@@ -168,10 +162,10 @@ record_attempt(
 	json_put_member_str(b, "code", code == ERR_OK ? "ok" : err_name(code));
 	if (http != 0)
 		json_put_member_u64(b, "http", http);
-	record_put_ms(b, "total_ms", now_ns - r->attempt_ns);
+	json_put_member_u64(b, "total_us", (now_ns - r->attempt_ns) / NS_PER_US);
 	json_put_member_u64(b, "bytes", r->received);
 	if (end != NULL) {
-		record_put_ms(b, "ttft_ms", (uint64_t)end->ttft_us * NS_PER_US);
+		json_put_member_u64(b, "ttft_us", end->ttft_us);
 		json_put_member_u64(b, "prompt_tokens", end->prompt_tokens);
 		json_put_member_u64(b, "completion_tokens", end->completion_tokens);
 		json_put_member_bool(b, "usage_known", end->usage_known);
@@ -206,10 +200,10 @@ record_request(const struct request *r, unsigned status)
 	json_put_member_u64(b, "prompt_tokens", r->prompt_tokens);
 	json_put_member_u64(b, "completion_tokens", r->completion_tokens);
 	json_put_member_double(b, "cost_usd", r->cost_usd);
-	record_put_ms(b, "decide_ms", r->decided_ns);
+	json_put_member_u64(b, "decide_us", r->decided_ns / NS_PER_US);
 	if (r->first_ns != 0)
-		record_put_ms(b, "first_ms", r->first_ns - r->started_ns);
-	record_put_ms(b, "total_ms", now_ns - r->started_ns);
+		json_put_member_u64(b, "first_us", (r->first_ns - r->started_ns) / NS_PER_US);
+	json_put_member_u64(b, "total_us", (now_ns - r->started_ns) / NS_PER_US);
 	record_commit(r->g);
 }
 
