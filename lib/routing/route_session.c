@@ -6,6 +6,8 @@
  * turn goes there, and to the same deployment of it, unless the score wants a stronger model: then
  * at once. To a weaker one the conversation goes when so many turns in a row wanted one. A rule, a
  * filter, a class (standby, abilities not known) come before all this.
+ *
+ * A gateway that did not answer the turn before works it out from the conversation's own words.
  */
 #include <stdio.h>
 #include <string.h>
@@ -48,7 +50,8 @@ session_note(struct work *w, uint32_t falls)
 
 	w->out->session = (struct route_session){.model = route_hash(d->model, strlen(d->model)),
 		.deployment = session_deployment(d),
-		.falls = falls};
+		.falls = falls,
+		.turns = (uint32_t)MIN(w->r->user_turns, (size_t)UINT32_MAX)};
 }
 
 /* Does this request's route keep conversations together at all? */
@@ -64,11 +67,19 @@ session_counts(const struct work *w)
 					     s != STRATEGY_LEAST_LOADED));
 }
 
+/* The same turn once more, after an error or for another answer: no step towards a fall. */
+static bool
+session_asks_again(const struct work *w)
+{
+	return w->r->user_turns > 1 && w->r->session->turns == w->r->user_turns;
+}
+
 void
 session_apply(struct work *w)
 {
 	const struct route_session *s = w->r->session;
 	const struct entry *winner = &w->entries[0], *current;
+	uint32_t falls;
 	size_t at;
 
 	if (!session_counts(w))
@@ -89,7 +100,8 @@ session_apply(struct work *w)
 		w->note = "the conversation rises";
 		return;
 	}
-	if (s->falls + 1 >= work_route(w)->session_falls) {
+	falls = s->falls + (session_asks_again(w) && s->falls > 0 ? 0 : 1);
+	if (falls >= work_route(w)->session_falls) {
 		w->note = "the conversation falls back";
 		return;
 	}
@@ -97,5 +109,32 @@ session_apply(struct work *w)
 	(void)snprintf(
 		w->wanted, sizeof(w->wanted), "%.*s", (int)sizeof(w->wanted) - 1, winner->d->model);
 	work_prefer(w, at);
-	session_note(w, s->falls + 1);
+	session_note(w, falls);
+}
+
+void
+route_session_replay(struct route_session *out, struct route_decision *scratch,
+	const struct route_request *r, const struct route_catalog *c,
+	const struct route_rules *rules)
+{
+	struct route_request past = *r;
+	size_t later;
+
+	*out = (struct route_session){0};
+	for (later = MIN(r->turns_count, ARRAY_LEN(r->turns)); later-- > 1;) {
+		past.turns_count = r->turns_count - later;
+		past.user_turns = r->user_turns - MIN(later, r->user_turns);
+		for (size_t i = 0; i < past.turns_count; i++) {
+			past.turns[i] = r->turns[i + later];
+			past.turns_len[i] = r->turns_len[i + later];
+		}
+		past.session = out;
+		past.judge = NULL;
+		if (route_decide(scratch, &past, c, rules, NULL) != ERR_OK || scratch->pending ||
+			scratch->phase == PHASE_DEFAULT || scratch->session.model == 0) {
+			*out = (struct route_session){0};
+			return;
+		}
+		*out = scratch->session;
+	}
 }

@@ -306,6 +306,32 @@ def test_a_session_is_what_the_client_says(daemon, scorer):
     assert asked(d, easy, **mine)[0] == "small", "questions count as no turns"
 
 
+def test_a_conversation_keeps_its_model_at_a_gateway_that_never_saw_it(daemon, scorer):
+    d = daemon(config(routes=[{"name": "auto", "models": ["small", "large"], "text": "last",
+                               "scorer": f"linear:{scorer}", "session_falls": 3}]))
+    d.allow(".*")
+    texts = ["say hello to cars", "prove the theorem about cars", "spell the word lists",
+             "name the colour of trees", "say hello to rivers"]
+    assert asked(d, conversation(*texts[:2]))[0] == "large"
+    for n, wanted in ((3, "large"), (4, "large"), (5, "small")):
+        (w,) = d.workers("gateway")
+        os.kill(w.pid, signal.SIGKILL)
+        d.wait_worker(w)
+        got = asked(d, conversation(*texts[:n]))
+        assert got[0] == wanted, got
+        if wanted == "large":
+            assert got[1].startswith(f"session: stays on large, turn {n - 2} of 3"), got
+
+
+def test_a_session_is_its_clients_own(daemon, scorer):
+    d = daemon(config(scorer))
+    one, two = ({"x-shunt-session": "1", "authorization": f"Bearer {k}"} for k in ("a", "b"))
+    assert asked(d, conversation("prove the theorem about cars"), headers=one)[0] == "large"
+    easy = conversation("say hello to cars")
+    assert asked(d, easy, headers=two)[0] == "small"
+    assert asked(d, easy, headers=one)[0] == "large"
+
+
 def test_an_experiment_deals_users_and_keeps_them(daemon, scorer):
     d = daemon(config(routes=[
         {"name": "auto", "models": ["small", "large"], "strategy": "cost_first",

@@ -482,6 +482,73 @@ Test(decide, a_conversation_stays_on_its_replica)
 	}
 }
 
+/* The user turns so far, latest first. */
+static void
+tell(struct fixture *f, const char *const *turns, size_t len)
+{
+	f->r.turns_count = MIN(len, ARRAY_LEN(f->r.turns));
+	f->r.user_turns = len;
+	for (size_t i = 0; i < f->r.turns_count; i++) {
+		f->r.turns[i] = turns[len - 1 - i];
+		f->r.turns_len[i] = strlen(turns[len - 1 - i]);
+	}
+}
+
+Test(decide, a_gateway_that_never_saw_a_conversation_finds_where_it_is)
+{
+	static const char *const turns[] = {easy, hard, easy, "thanks", easy};
+	FIXTURE(f);
+	struct route_decision *d = &f->out;
+	struct route_session kept = {0}, found;
+
+	f->r.model = "last";
+	for (size_t n = 1; n <= ARRAY_LEN(turns); n++) {
+		tell(f, turns, n);
+		f->r.session = NULL;
+		route_session_replay(&found, d, &f->r, &f->catalog, f->rules);
+		cr_expect_eq(found.model, kept.model, "before turn %zu", n);
+		cr_expect_eq(found.deployment, kept.deployment);
+		cr_expect_eq(found.falls, kept.falls, "%u, not %u", found.falls, kept.falls);
+		cr_expect_eq(found.turns, kept.turns);
+		f->r.session = &kept;
+		cr_assert_eq(route_decide(d, &f->r, &f->catalog, f->rules, &f->e), ERR_OK);
+		kept = d->session;
+	}
+	cr_assert_eq(d->phase, PHASE_SCORE, "it has fallen back after three");
+}
+
+Test(decide, a_turn_that_is_asked_again_does_not_let_the_conversation_fall)
+{
+	static const char *const turns[] = {hard, easy, easy};
+	FIXTURE(f);
+	struct route_session kept = {0};
+
+	f->r.model = "plain";
+	f->r.session = &kept;
+	for (size_t n = 1; n <= ARRAY_LEN(turns); n++) {
+		tell(f, turns, n);
+		for (unsigned again = 0; again < 4; again++) {
+			cr_assert_eq(route_decide(&f->out, &f->r, &f->catalog, f->rules, &f->e),
+				ERR_OK);
+			kept = f->out.session;
+			cr_expect_str_eq(f->d[f->out.ranked[0].deployment].model,
+				n < 3 ? "large" : "small", "turn %zu, asked %u times", n, again);
+		}
+	}
+}
+
+Test(decide, where_an_encoder_decides_a_conversation_is_not_guessed)
+{
+	static const char *const turns[] = {easy, hard, easy};
+	FIXTURE(f);
+	struct route_session found = {.model = 1};
+
+	f->r.model = "enc";
+	tell(f, turns, ARRAY_LEN(turns));
+	route_session_replay(&found, &f->out, &f->r, &f->catalog, f->rules);
+	cr_assert_eq(found.model, 0);
+}
+
 Test(decide, sessions_bind_neither_named_models_nor_thresholds)
 {
 	FIXTURE(f);

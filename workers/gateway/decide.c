@@ -40,26 +40,41 @@ decide_hash(uint64_t kind, struct json v)
 	return v.type == JSON_NONE ? 0 : route_hash(v.p, v.len) * 31 + kind;
 }
 
-/* A conversation is what the client says it is, else what begins with the same words of the same
+static uint64_t
+decide_hash_header(uint64_t kind, const struct http_head *head, enum http_header h)
+{
+	const struct http_str *v = &head->header[h];
+
+	return v->p == NULL || v->len == 0 ? 0 : route_hash(v->p, v->len) * 31 + kind;
+}
+
+/* Two clients' conversations are two, though both are called "1" or begin with "hi". */
+static uint64_t
+decide_hash_owned(uint64_t session, uint64_t user, const struct http_head *head)
+{
+	const uint64_t all[] = {session, user, decide_hash_header(5, head, HTTP_HEADER_AUTHORIZATION),
+		decide_hash_header(6, head, HTTP_HEADER_API_KEY)};
+
+	return session == 0 ? 0 : route_hash((const char *)all, sizeof(all));
+}
+
+/* A conversation is what its client says it is, else what begins with the same words of the same
  * user. An experiment deals by the client's word, by user, by conversation. */
 struct decide_who
 decide_identify(const struct chat_body *b, const struct http_head *head)
 {
-	const struct http_str *said = &head->header[HTTP_HEADER_SESSION];
 	uint64_t user = decide_hash(1, b->user), session = decide_hash(2, b->session);
+	uint64_t said = decide_hash_header(4, head, HTTP_HEADER_SESSION);
 	uint64_t first = decide_hash(3, b->first_turn);
 	struct decide_who out = {.session_said = true};
 
-	if (said->p != NULL && said->len > 0)
-		session = route_hash(said->p, said->len) * 31 + 4;
+	session = said != 0 ? said : session;
 	if (session != 0) {
-		out.session = out.who = session;
+		out.session = out.who = decide_hash_owned(session, 0, head);
 		return out;
 	}
 	out.session_said = b->route.user_turns > 1;
-	out.session = first == 0 ? 0
-				 : route_hash((const char *)&(uint64_t[]){first, user},
-					   2 * sizeof(uint64_t));
+	out.session = decide_hash_owned(first, user, head);
 	out.who = user != 0 ? user : out.session;
 	return out;
 }
@@ -78,6 +93,25 @@ decide_session_key(const struct config_route *route, uint64_t session)
 	return route_hash(
 		(const char *)&(uint64_t[]){session, route_hash(route->name, strlen(route->name))},
 		2 * sizeof(uint64_t));
+}
+
+/* Where the conversation is: as this gateway remembers, unless another answered the last turn, or
+ * nobody remembers. */
+static void
+decide_session(struct route_session *out, struct gateway *g, const struct chat_body *b,
+	const struct decide_who *who, const struct config_route *route)
+{
+	const struct route_session *kept = NULL;
+
+	if (who->session_said)
+		kept = ttl_get(g->sessions, decide_session_key(route, who->session), clock_ns(),
+			clock_ms_to_ns(route->session_ms));
+	if (kept != NULL && (size_t)kept->turns + 1 >= b->route.user_turns)
+		*out = *kept;
+	else
+		route_session_replay(out, g->other, &b->route, &gateway_catalog(g)->route, g->rules);
+	if (out->model == 0 && kept != NULL)
+		*out = *kept;
 }
 
 static void
@@ -101,8 +135,7 @@ decide_make(struct gateway *g, struct chat_body *b, const struct decide_who *who
 {
 	const struct catalog *k = gateway_catalog(g);
 	const struct config_route *route;
-	const struct route_session *kept;
-	struct route_session session = {0};
+	struct route_session session;
 	enum err_code code;
 	uint64_t start_ns;
 
@@ -121,12 +154,7 @@ decide_make(struct gateway *g, struct chat_body *b, const struct decide_who *who
 	b->route.session = NULL;
 	route = who->session == 0 ? NULL : decide_route(g, &b->route);
 	if (route != NULL && route->session_ms > 0) {
-		kept = !who->session_said
-			       ? NULL
-			       : ttl_get(g->sessions, decide_session_key(route, who->session),
-					 start_ns, clock_ms_to_ns(route->session_ms));
-		if (kept != NULL)
-			session = *kept;
+		decide_session(&session, g, b, who, route);
 		b->route.session = &session;
 	}
 	code = route_decide(g->decision, &b->route, &k->route, g->rules, e);
