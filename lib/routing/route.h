@@ -57,6 +57,7 @@ struct route_session {
 	uint64_t model;	     /* hash of its name */
 	uint64_t deployment; /* hash of backend and upstream name */
 	uint32_t falls;	     /* turns in a row that wanted a weaker one */
+	uint32_t turns;	     /* user turns that it had then */
 };
 
 struct route_judge;
@@ -150,6 +151,15 @@ void route_rules_free(struct route_rules **r_p);
  */
 MUST enum err_code route_decide(struct route_decision *out, const struct route_request *r,
 	const struct route_catalog *c, const struct route_rules *rules, struct err *e);
+
+/*
+ * Where a conversation should be, from its own earlier turns: each is decided again as it would be
+ * now, so that every gateway finds the same. Zero where that can't be told: no earlier turns among
+ * those that are looked at, or an encoder would have to be asked. scratch is written over.
+ */
+void route_session_replay(struct route_session *out, struct route_decision *scratch,
+	const struct route_request *r, const struct route_catalog *c,
+	const struct route_rules *rules);
 
 /* The route whose settings would count for r: after experiments, before rules. NULL: a model was
  * named, or nothing that exists. */

@@ -528,8 +528,8 @@ Test(decide, a_turn_that_is_asked_again_does_not_let_the_conversation_fall)
 	for (size_t n = 1; n <= ARRAY_LEN(turns); n++) {
 		tell(f, turns, n);
 		for (unsigned again = 0; again < 4; again++) {
-			cr_assert_eq(route_decide(&f->out, &f->r, &f->catalog, f->rules, &f->e),
-				ERR_OK);
+			cr_assert_eq(
+				route_decide(&f->out, &f->r, &f->catalog, f->rules, &f->e), ERR_OK);
 			kept = f->out.session;
 			cr_expect_str_eq(f->d[f->out.ranked[0].deployment].model,
 				n < 3 ? "large" : "small", "turn %zu, asked %u times", n, again);

@@ -52,7 +52,8 @@ decide_hash_header(uint64_t kind, const struct http_head *head, enum http_header
 static uint64_t
 decide_hash_owned(uint64_t session, uint64_t user, const struct http_head *head)
 {
-	const uint64_t all[] = {session, user, decide_hash_header(5, head, HTTP_HEADER_AUTHORIZATION),
+	const uint64_t all[] = {session, user,
+		decide_hash_header(5, head, HTTP_HEADER_AUTHORIZATION),
 		decide_hash_header(6, head, HTTP_HEADER_API_KEY)};
 
 	return session == 0 ? 0 : route_hash((const char *)all, sizeof(all));
@@ -109,7 +110,8 @@ decide_session(struct route_session *out, struct gateway *g, const struct chat_b
 	if (kept != NULL && (size_t)kept->turns + 1 >= b->route.user_turns)
 		*out = *kept;
 	else
-		route_session_replay(out, g->other, &b->route, &gateway_catalog(g)->route, g->rules);
+		route_session_replay(
+			out, g->other, &b->route, &gateway_catalog(g)->route, g->rules);
 	if (out->model == 0 && kept != NULL)
 		*out = *kept;
 }
