@@ -56,9 +56,8 @@ file_read(struct buf *out, const char *path, size_t max, struct err *e)
 bool
 file_shipped(struct buf *out, const char *name)
 {
-	/* from a build folder, from one inside the source tree, from libexec/shunt, from bin */
-	static const char *const folders[] = {
-		"share", "../share", "../../share/shunt", "../share/shunt"};
+	/* from a build folder, from libexec/shunt, from bin */
+	static const char *const folders[] = {"share", "../../share/shunt", "../share/shunt"};
 	char program[PATH_MAX];
 	ssize_t n = readlink("/proc/self/exe", program, sizeof(program) - 1);
 	char *slash;

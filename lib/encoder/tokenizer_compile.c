@@ -278,7 +278,7 @@ tokenizer_compile(struct buf *out, const char *what, const char *json, size_t le
 	AUTO(buf_fini) struct buf image = BUF_INIT;
 	struct tokenizer_draft d = {.what = what};
 	struct json v;
-	struct err local;
+	struct err local = {0};
 	enum err_code code;
 
 	e = e != NULL ? e : &local;

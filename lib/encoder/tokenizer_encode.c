@@ -308,7 +308,7 @@ tokenizer_encode(struct tokens *out, const struct tokenizer *t, struct tokenizer
 	struct tokenizer_text text, const struct tokenizer_text *pair,
 	const struct tokenizer_options *options, struct err *e)
 {
-	struct err local;
+	struct err local = {0};
 	struct plan plan;
 	size_t count = pair != NULL ? 2 : 1;
 

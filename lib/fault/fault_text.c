@@ -253,7 +253,7 @@ fault_parse(struct fault_rule *out, const char *line, struct err *e)
 {
 	AUTO(buf_fini) struct buf word = BUF_INIT;
 	struct fault_rule r = {0};
-	struct err own;
+	struct err own = {0};
 
 	e = e == NULL ? &own : e;
 	if (strlen(line) > FAULT_LINE_MAX)
