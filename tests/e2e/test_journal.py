@@ -21,6 +21,12 @@ CONFIG = {"backends": [sim("s", ttft_ms="0ms", tokens_per_s=0, tokens=4)],
           "models": [model("m", "s", upstream="s")], "restart": {"delay_ms": 1, "delay_max_ms": 20}}
 
 
+def ask(c):
+    """One chat over a kept connection."""
+    return c.post("/v1/chat/completions", json={
+        "model": "m", "messages": [{"role": "user", "content": "x"}]})
+
+
 def one(d, role):
     return d.workers(role)[0]
 
@@ -80,8 +86,9 @@ def test_off_means_no_process_and_no_file(daemon):
 
 def test_files_rotate_and_old_ones_go(daemon):
     d = daemon({**CONFIG, "journal": {"file_bytes": 4096, "files": 3}})
-    for _ in range(60):
-        assert d.chat("m").status_code == 200
+    with d.client() as c:
+        for _ in range(60):
+            assert ask(c).status_code == 200
     until("three files", lambda: len(list(folder(d).glob("journal-*.jsonl"))) == 3)
 
 
@@ -90,8 +97,7 @@ def load(d, seen, errors, stop):
         try:
             with d.client(timeout=20) as c:
                 while not stop.is_set():
-                    r = c.post("/v1/chat/completions", json={
-                        "model": "m", "messages": [{"role": "user", "content": "x"}]})
+                    r = ask(c)
                     if "x-shunt-request-id" in r.headers:
                         seen.append(r.headers["x-shunt-request-id"])
                     else:
@@ -181,10 +187,10 @@ def test_a_full_disk_is_loud_and_loses_nothing(daemon, tmp_path):
         d = daemon({**CONFIG, "state_dir": str(small / "state"),
                     "journal": {"file_bytes": 1 << 20, "spill_bytes": "1MiB"}})
         d.allow("journal_unwritable")
-        seen = []
+        seen, c = [], d.client()
 
         def fill():
-            seen.append(d.chat("m").headers["x-shunt-request-id"])
+            seen.append(ask(c).headers["x-shunt-request-id"])
             return "journal_unwritable" in d.log()
         until("the disk is full", fill, 30, 0)
         for _ in range(20):
@@ -198,6 +204,7 @@ def test_a_full_disk_is_loud_and_loses_nothing(daemon, tmp_path):
             Counter(json.loads(x)["id"] for x in path.read_bytes().splitlines()
                     if json.loads(x)["kind"] == "request")), 20)
         assert all(n == 1 for n in found.values())
+        c.close()
         d.stop()
     finally:
         os.system(f"umount -l {small}")
@@ -209,16 +216,17 @@ def test_refusing_instead_of_losing(daemon, tmp_path):
     w = one(d, "recorder")
     os.kill(w.pid, signal.SIGSTOP)
     try:
-        seen = []
+        seen, c = [], d.client()
 
-        def ask():
-            r = d.chat("m")
+        def fill():
+            r = ask(c)
             if r.status_code == 503:
                 return r
             seen.append(r.headers["x-shunt-request-id"])
             return None
-        r = until("a refusal", ask, 60, 0)
+        r = until("a refusal", fill, 60, 0)
         assert "journal is full" in r.text and r.headers["retry-after"] == "1"
+        c.close()
     finally:
         os.kill(w.pid, signal.SIGCONT)
     until("it serves again", lambda: d.chat("m").status_code == 200)
