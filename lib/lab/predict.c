@@ -20,6 +20,7 @@ struct asking {
 	void *scratch;
 	struct scorer_guess *all; /* of every model of the scorer */
 	int *known; /* scorer's index of the plan's candidates; NULL: it knows no single models */
+	double shift; /* added to wants */
 };
 
 static void *
@@ -119,7 +120,8 @@ asking_ask(const struct asking *a, struct scorer_guess *guess, double *want, siz
 	if (want == NULL)
 		return;
 	want[row] = a->known != NULL ? scorer_want_guessed(a->s, a->all, &in, a->known[plan->weak],
-					       a->known[plan->strong])
+					       a->known[plan->strong]) +
+					       a->shift
 				     : scorer_want_strong(a->s, &in, 0, 1, a->scratch);
 }
 
@@ -133,10 +135,30 @@ core_seconds(void)
 	return (double)ts.tv_sec + (double)ts.tv_nsec / (double)NS_PER_S;
 }
 
+/*
+ * The wants of several folds are compared with one another, but each fold's scorer has its own
+ * origin: how much its training rows want the strong model on average. That is high just where its
+ * own fold's is low, so wants as they are would sort the folds the wrong way round. This moves the
+ * origin of all to 0.5, from what the scorer knows of its training rows alone.
+ */
+static double
+fold_shift(const struct asking *a)
+{
+	double strong, weak;
+
+	if (a->known == NULL || a->plan->weak < 0)
+		return 0;
+	strong = (double)scorer_mean(a->s, (size_t)a->known[a->plan->strong]);
+	weak = (double)scorer_mean(a->s, (size_t)a->known[a->plan->weak]);
+	return -(strong - weak) / 2;
+}
+
+enum origin { ORIGIN_OWN, ORIGIN_COMMON };
+
 /* Ask about the named rows of the plan (which: places in plan->rows; NULL: all). */
 static enum err_code
 ask_rows(struct predictions *out, const struct predict_plan *plan, const struct scorer *s,
-	const uint32_t *which, size_t which_len, struct err *e)
+	enum origin origin, const uint32_t *which, size_t which_len, struct err *e)
 {
 	AUTO(asking_fini) struct asking a;
 	AUTO(buf_fini) struct buf noised = BUF_INIT;
@@ -146,6 +168,7 @@ ask_rows(struct predictions *out, const struct predict_plan *plan, const struct 
 	if (code != ERR_OK)
 		return code;
 	predict_init(out, plan, a.known != NULL);
+	a.shift = origin == ORIGIN_COMMON ? fold_shift(&a) : 0;
 	start = core_seconds();
 	for (size_t i = 0; i < which_len; i++) {
 		size_t row = which != NULL ? which[i] : i;
@@ -171,7 +194,7 @@ enum err_code
 predict_scorer(struct predictions *out, const struct predict_plan *plan, const struct scorer *s,
 	struct err *e)
 {
-	return ask_rows(out, plan, s, NULL, plan->len, e);
+	return ask_rows(out, plan, s, ORIGIN_OWN, NULL, plan->len, e);
 }
 
 /* A scorer made for the purpose. */
@@ -203,12 +226,12 @@ trained_init(struct trained *t, const struct dataset *d, enum scorer_id id,
 
 static enum err_code
 trained_ask(struct predictions *out, const struct trained *t, const struct predict_plan *plan,
-	const uint32_t *which, size_t which_len, struct err *e)
+	enum origin origin, const uint32_t *which, size_t which_len, struct err *e)
 {
 	out->train_s += t->seconds;
 	out->trainings++;
 	out->file_bytes = t->file.len;
-	return ask_rows(out, plan, t->s, which, which_len, e);
+	return ask_rows(out, plan, t->s, origin, which, which_len, e);
 }
 
 static int
@@ -241,7 +264,7 @@ predict_transfer(struct predictions *out, const struct predict_plan *plan, enum 
 			    : err_set(e, ERR_INPUT,
 				      "no training row has a prompt that is not asked about");
 	if (code == ERR_OK)
-		code = trained_ask(out, &t, plan, NULL, plan->len, e);
+		code = trained_ask(out, &t, plan, ORIGIN_OWN, NULL, plan->len, e);
 	free(asked);
 	free(kept);
 	return code;
@@ -293,7 +316,7 @@ fold_ask(struct predictions *out, const struct predict_plan *plan, const struct 
 		if (dataset_fold(&v->d->rows[plan->rows[i]], v->folds, v->seed) == fold)
 			which[len++] = (uint32_t)i;
 	}
-	code = trained_ask(out, t, plan, which, len, e);
+	code = trained_ask(out, t, plan, ORIGIN_COMMON, which, len, e);
 	free(which);
 	return code;
 }

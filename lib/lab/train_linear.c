@@ -2,7 +2,10 @@
 /*
  * train_linear.c - ridge heads for quality and cost, folded back to weights of features
  *
- * Many outputs are kept in few columns: the directions in which the weights differ most.
+ * An output is learned in two parts, each with its own strength: the mean of the row's source (the
+ * subject of a question, the kind of a task), which the text tells well, and what is left of it,
+ * which is mostly noise. Both are linear, so the file holds their sum. Many outputs are kept in few
+ * columns: the directions in which the weights differ most.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -11,6 +14,12 @@
 #include "lib/lab/train_parts.h"
 
 enum { LINEAR_RANK_MAX = 32 };
+
+/* Rows that the mean of all stands for in the mean of one source. */
+static const double SOURCE_PRIOR = 10;
+
+/* What a source scores on average is nearly free of noise and wants little shrinking. */
+static const double source_grid[] = {0.125, 0.25, 0.5, 1, 2, 4, 8};
 
 /* The outputs of all rows: scores, then logarithms of costs. */
 static float *
@@ -27,6 +36,98 @@ linear_outputs(const struct train_job *j, size_t outputs)
 				j->models_len * sizeof(float));
 	}
 	return y;
+}
+
+/* The mean of output k over each source, as far as its rows vouch for it, less the mean of all. */
+static void
+linear_source_means(
+	double *mean, const float *y, const struct train_job *j, size_t outputs, size_t k)
+{
+	size_t sources = j->d->sources_len, n = 0, i, s;
+	double *rows = matrix_new(sources, sizeof(double)), all = 0;
+
+	memset(mean, 0, sources * sizeof(*mean));
+	for (i = 0; i < j->n; i++) {
+		if (isnan(y[i * outputs + k]))
+			continue;
+		s = j->d->rows[j->rows[i]].source;
+		mean[s] += (double)y[i * outputs + k];
+		rows[s]++;
+		all += (double)y[i * outputs + k];
+		n++;
+	}
+	all /= (double)MAX(n, (size_t)1);
+	for (s = 0; s < sources; s++)
+		mean[s] = (mean[s] - rows[s] * all) / (rows[s] + SOURCE_PRIOR);
+	free(rows);
+}
+
+/* Moves what is due to a row's source from y to between; false where nothing is. */
+static bool
+linear_sources(float *between, float *y, const struct train_job *j, size_t outputs)
+{
+	double *mean = matrix_new(j->d->sources_len, sizeof(double));
+	bool any = false;
+	size_t i, k;
+
+	for (k = 0; k < outputs; k++) {
+		linear_source_means(mean, y, j, outputs, k);
+		for (i = 0; i < j->n; i++) {
+			float v = (float)mean[j->d->rows[j->rows[i]].source];
+
+			between[i * outputs + k] = isnan(y[i * outputs + k]) ? NAN : v;
+			y[i * outputs + k] -= v;
+			any = any || fabsf(v) > 1e-4F;
+		}
+	}
+	free(mean);
+	return any;
+}
+
+/* r += what the sources give */
+static void
+linear_join(struct ridge *r, const struct ridge *sources, size_t n)
+{
+	size_t i;
+
+	for (i = 0; i < n * r->outputs; i++)
+		r->alpha[i] += sources->alpha[i];
+	for (i = 0; i < r->outputs; i++) {
+		r->mean[i] += sources->mean[i];
+		r->error[i] = hypotf(r->error[i], sources->error[i]);
+	}
+}
+
+static enum err_code
+linear_solve(struct ridge *r, const float *gram, float *y, size_t outputs, struct train_job *j,
+	struct err *e)
+{
+	struct ridge_plan plan = {.gram = gram, .outputs = outputs, .scores = j->models_len};
+	float *between = matrix_new(j->n * outputs, sizeof(float));
+	bool sources = linear_sources(between, y, j, outputs);
+	struct ridge s;
+	enum err_code rc;
+
+	plan.y = y;
+	j->done_from = 0.2;
+	j->done_to = sources ? 0.6 : 1;
+	rc = ridge_solve(r, &plan, j, e);
+	if (rc == ERR_OK && sources) {
+		j->done_from = 0.6;
+		j->done_to = 1;
+		plan.y = between;
+		plan.grid = source_grid;
+		plan.grid_len = ARRAY_LEN(source_grid);
+		rc = ridge_solve(&s, &plan, j, e);
+		if (rc == ERR_OK) {
+			linear_join(r, &s, j->n);
+			ridge_fini(&s);
+		} else {
+			ridge_fini(r);
+		}
+	}
+	free(between);
+	return rc;
 }
 
 /* Outputs that no row has: nothing to solve, mean and weights stay 0. */
@@ -113,9 +214,9 @@ static enum err_code
 linear_train(struct train_job *j, struct buf *out, struct err *e)
 {
 	AUTO(features_free) struct features *f = NULL;
-	struct ridge_plan plan = {.scores = j->models_len};
 	struct ridge r;
 	float *gram = NULL, *y;
+	size_t outputs;
 	enum err_code rc;
 
 	j->done_to = 0.1;
@@ -124,14 +225,10 @@ linear_train(struct train_job *j, struct buf *out, struct err *e)
 		rc = features_gram(&gram, f, j, e);
 	if (rc != ERR_OK)
 		return rc;
-	plan.outputs = j->models_len * (j->cost != NULL ? 2 : 1);
-	y = linear_outputs(j, plan.outputs);
-	linear_blank(y, j->n, plan.outputs);
-	plan.gram = gram;
-	plan.y = y;
-	j->done_from = 0.2;
-	j->done_to = 1;
-	rc = ridge_solve(&r, &plan, j, e);
+	outputs = j->models_len * (j->cost != NULL ? 2 : 1);
+	y = linear_outputs(j, outputs);
+	linear_blank(y, j->n, outputs);
+	rc = linear_solve(&r, gram, y, outputs, j, e);
 	free(gram);
 	free(y);
 	if (rc != ERR_OK)

@@ -117,6 +117,8 @@ struct ridge_plan {
 	const float *y;	   /* n of outputs; NaN: none */
 	size_t outputs;
 	size_t scores;	   /* outputs 0..scores-1 are of one kind and may share strength */
+	const double *grid; /* strengths to choose from, ascending; NULL: those of the options */
+	size_t grid_len;
 };
 
 MUST enum err_code ridge_solve(

@@ -5,8 +5,8 @@
  * Outputs that the same rows have form a group, solved together. Scores of a group are first turned
  * to their principal directions: what all models find hard varies much and is learned best with
  * little shrinking, what tells models apart is faint and wants more; each direction gets the
- * strength that cross-validation chose for it, and then the strongest one that gives up no more than
- * a small share of what was gained on guessing the mean: decisions feed on small differences.
+ * strength that cross-validation chose for it, and then the strongest one that gives up no more
+ * than a small share of what was gained on guessing the mean: decisions feed on small differences.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -28,13 +28,13 @@ struct group {
 	size_t n;
 	size_t *output; /* cols: indices into the plan's outputs */
 	size_t cols;
-	size_t scores;	 /* the first so many are turned */
-	float *y;	 /* n of cols, turned, mean removed */
-	float *turn;	 /* scores of scores: a principal direction per row */
-	float *mean;	 /* cols */
-	double *lambda;	 /* cols: of each direction */
-	double *error;	 /* cols: mean squared error in cross-validation */
-	double *spread;	 /* cols: variance, the error of guessing the mean */
+	size_t scores; /* the first so many are turned */
+	float *y; /* n of cols, turned, mean removed */
+	float *turn; /* scores of scores: a principal direction per row */
+	float *mean; /* cols */
+	double *lambda; /* cols: of each direction */
+	double *error; /* cols: mean squared error in cross-validation */
+	double *spread; /* cols: variance, the error of guessing the mean */
 };
 
 void
@@ -150,11 +150,11 @@ group_turn(struct group *g, const struct ridge_plan *p)
 struct split {
 	size_t *in, *out; /* places in the group */
 	size_t in_len, out_len;
-	float *gram;   /* in of in */
+	float *gram; /* in of in */
 	float *factor; /* the same, worked on */
-	float *cross;  /* out of in */
-	float *alpha;  /* in of cols */
-	float *guess;  /* out of cols */
+	float *cross; /* out of in */
+	float *alpha; /* in of cols */
+	float *guess; /* out of cols */
 };
 
 static void
@@ -380,8 +380,7 @@ ridge_account(struct ridge *out, const struct group *g, double *cells)
 }
 
 enum err_code
-ridge_solve(
-	struct ridge *out, const struct ridge_plan *plan, struct train_job *j, struct err *e)
+ridge_solve(struct ridge *out, const struct ridge_plan *plan, struct train_job *j, struct err *e)
 {
 	const double *grid = j->o->lambdas != NULL ? j->o->lambdas : ridge_grid;
 	size_t grid_len = j->o->lambdas != NULL ? j->o->lambdas_len : ARRAY_LEN(ridge_grid), k;
@@ -390,6 +389,10 @@ ridge_solve(
 	double cells = 0;
 	struct group g;
 
+	if (plan->grid != NULL) {
+		grid = plan->grid;
+		grid_len = plan->grid_len;
+	}
 	*out = (struct ridge){.outputs = plan->outputs};
 	out->alpha = matrix_new(j->n * plan->outputs, sizeof(float));
 	out->mean = matrix_new(plan->outputs, sizeof(float));
