@@ -56,6 +56,12 @@ static const struct command commands[] = {
 		"`shunt fault kinds` tells what can go wrong and what each kind takes; `clear` without "
 		"an\n"
 		"ID ends all. Needs the daemon's Unix socket, or an admin key in $SHUNT_KEY.\n"},
+	{"chaos", "run FILE.yaml | random | invariants", "eWYHUoujh", 1, 2, cli_chaos,
+		"play a scenario of failures and judge what became of the requests",
+		"Starts a daemon of its own with simulated backends, plays load and faults, checks\n"
+		"invariants and ends it; exit code 1 where one is broken. With --url another daemon\n"
+		"is met, with the scenario's config, no process faults, and an admin key in\n"
+		"$SHUNT_KEY. `random` plays scenarios made of --seed for --minutes.\n"},
 	{"tokenize", "", "Tlh", 0, 0, cli_tokenize, "token ids of lines of text",
 		"Reads standard input, prints {\"ids\":[...]} for each line. Needs no daemon.\n"},
 	{"encode", "", "MLDlh", 0, 0, cli_encode, "embeddings or class scores of lines of text",
@@ -110,6 +116,13 @@ static const struct option_row {
 	{{"seed", required_argument, NULL, 'e'}, "N", "of folds, draws and training; 0"},
 	{{"threads", required_argument, NULL, 'g'}, "N", "to work with; 1"},
 	{{"resamples", required_argument, NULL, 'b'}, "N", "of the intervals; 1000"},
+	{{"trace", required_argument, NULL, 'W'}, "FILE",
+		"write plan, decisions and verdicts, without any time"},
+	{{"replay", required_argument, NULL, 'Y'}, "TRACE",
+		"play the trace's seed again; exit code 1 where something differs"},
+	{{"html", required_argument, NULL, 'H'}, "FILE",
+		"write a page with the verdict and a timeline"},
+	{{"minutes", required_argument, NULL, 'U'}, "N", "how long; 1"},
 	{{"tokenizer", required_argument, NULL, 'T'}, "DIR",
 		"folder with a tokenizer.json, or the file"},
 	{{"model", required_argument, NULL, 'M'}, "DIR",
@@ -129,7 +142,7 @@ static const struct option_row {
 };
 
 /* Long names only: they have no letter of their own on the command line. */
-static const char long_only[] = "EdtsOwSmnqkxPpoegbTlMLDIi";
+static const char long_only[] = "WYHUEdtsOwSmnqkxPpoegbTlMLDIi";
 
 static const char footer[] =
 	"\nThe daemon is looked for at --url, $SHUNT_URL, the socket $SHUNT_SOCKET, the socket of "

@@ -52,6 +52,7 @@ enum cli_exit cli_models(const struct cli *cli);
 enum cli_exit cli_journal(const struct cli *cli);
 enum cli_exit cli_check(const struct cli *cli);
 enum cli_exit cli_fault(const struct cli *cli);
+enum cli_exit cli_chaos(const struct cli *cli);
 
 /* fault.c: the rows of /admin/faults */
 struct json;

@@ -12,7 +12,7 @@ _shunt_lab() {
 
 _shunt() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}
-	local commands='status route models check journal eval train calibrate tokenize encode bench fault version help'
+	local commands='status route models check journal eval train calibrate tokenize encode bench chaos fault version help'
 	local scorers='linear knn elo cluster mlp mf irt heuristic random weak strong chars id oracle'
 	COMPREPLY=()
 
@@ -33,11 +33,11 @@ _shunt() {
 		mapfile -t COMPREPLY < <(compgen -d -- "$cur")
 		return
 		;;
-	-c | --config | --data | --train-data | --prices | --plot | --out | --image)
+	-c | --config | --data | --train-data | --prices | --plot | --out | --image | --trace | --replay | --html)
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		return
 		;;
-	--last | --request | -u | --url | -r | --route | --only | --weak | --strong | --strong-pct | --quality | --folds | --seed | --threads | --resamples)
+	--last | --request | -u | --url | -r | --route | --only | --weak | --strong | --strong-pct | --quality | --folds | --seed | --threads | --resamples | --minutes)
 		return
 		;;
 	--scorer)
@@ -82,6 +82,23 @@ _shunt() {
 		;;
 	calibrate)
 		_shunt_lab '--only --scorer --weak --strong --strong-pct --quality'
+		;;
+	chaos)
+		case ${COMP_WORDS[2]}:$COMP_CWORD in
+		*:2)
+			mapfile -t COMPREPLY < <(compgen -W 'run random invariants --help' -- "$cur")
+			;;
+		random:*)
+			mapfile -t COMPREPLY < <(compgen -W '--seed --minutes --out --json --help' -- "$cur")
+			;;
+		run:*)
+			if [[ $cur == -* ]]; then
+				mapfile -t COMPREPLY < <(compgen -W '--seed --trace --replay --html --url --json --help' -- "$cur")
+			else
+				mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+			fi
+			;;
+		esac
 		;;
 	fault)
 		local kinds=''

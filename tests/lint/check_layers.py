@@ -15,6 +15,7 @@ ALLOWED = {
     "lib/sim": ["lib/base"],
     "lib/breaker": ["lib/base"],
     "config": ["lib/base", "lib/fault"],
+    "lib/chaos": ["lib/base", "lib/fault", "lib/sim", "config"],
     "shm": ["lib/base", "lib/fault"],
     "lib/ledger": ["lib/base"],
     "lib/encoder": ["lib/base", "shm"],
@@ -26,7 +27,7 @@ ALLOWED = {
                        "workers/role.h", "workers/worker_list.h"],
     "supervisor": ["lib/base", "lib/fault", "config", "shm", "workers/role.h",
                    "workers/worker_list.h"],
-    "cli": ["lib/base", "lib/fault", "config", "shm", "lib/routing", "lib/encoder", "lib/lab",
+    "cli": ["lib/base", "lib/fault", "lib/chaos", "config", "shm", "lib/routing", "lib/encoder", "lib/lab",
             "schemas", "workers/role.h", "workers/worker_list.h", "lib/ledger"],
 }
 WORKER = ["lib/base", "lib/breaker", "lib/fault", "lib/sim", "config", "shm", "schemas", "lib/routing", "lib/encoder",

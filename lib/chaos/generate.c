@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * generate.c - a scenario out of a seed
+ *
+ * Three simulated backends say the same text, so whichever answers, the text is known. The first
+ * two meet faults, the third is whole: everything that comes before an answer's first byte must
+ * end in an answer all the same, and everything later at least in a clear error.
+ */
+#include <inttypes.h>
+
+#include "lib/chaos/chaos.h"
+
+struct dice {
+	uint64_t seed, n;
+};
+
+static uint64_t
+dice_roll(struct dice *d, uint64_t sides)
+{
+	return fault_random(d->seed, d->n++) % sides;
+}
+
+/* Before the first byte: another backend answers. */
+static const char *const early[] = {"status status=500", "status status=503",
+	"rate_limit retry_after=1s", "refuse", "reset", "garbage", "hang", "delay time=30ms",
+	"status status=401", "tls"};
+/* Within the answer: of a whole answer another backend's; of a stream, a clear end. */
+static const char *const late[] = {"cut tokens=3", "reset_body tokens=5", "stall tokens=4",
+	"bad_json tokens=2", "bad_event tokens=6"};
+static const char *const processes[] = {"kill worker=a", "abort worker=b", "segfault worker=a",
+	"stop worker=b time=200ms", "kill worker=profiler", "kill worker=recorder",
+	"stop worker=recorder time=200ms"};
+
+static void
+generate_config(struct buf *out)
+{
+	static const char names[] = "abc";
+
+	buf_add_str(out, "config:\n  gateways: 1\n  restart: {delay_ms: 5ms, delay_max_ms: 100ms}\n"
+			 "  backends:\n");
+	for (unsigned i = 0; i < 3; i++)
+		buf_addf(out,
+			"    - {name: %c, kind: sim, first_byte_ms: 400ms, stall_ms: 400ms, "
+			"probe_ms: 100ms,\n       sim: {seed: 7, ttft_ms: 2ms, tokens_per_s: 1000, "
+			"tokens: 24, models: [m]}}\n",
+			names[i]);
+	buf_add_str(out, "  models:\n    - {name: m, deployments: [{backend: a}, {backend: b}, "
+			 "{backend: c}]}\n"
+			 "  routes:\n    - {name: auto, models: [m]}\n");
+}
+
+static void
+generate_load(struct buf *out, struct dice *d, uint64_t time_ms)
+{
+	uint64_t rate = 30 + dice_roll(d, 70);
+
+	buf_addf(out,
+		"load:\n  - {model: auto, rate: %" PRIu64 ", time: %" PRIu64
+		"ms, clients: 32, stream: %" PRIu64 "%%, leave: %" PRIu64
+		"%%, users: [ada, eve, kim]}\n",
+		rate, time_ms, 20 + dice_roll(d, 60), dice_roll(d, 8));
+}
+
+static void
+generate_step(struct buf *out, uint64_t at_ms, const char *what)
+{
+	buf_addf(out, "  - {at: %" PRIu64 "ms, do: \"%s\"}\n", at_ms, what);
+}
+
+/* Faults of calls in the first 60 %, all gone at 70 %; process faults in between. */
+static void
+generate_faults(struct buf *out, struct dice *d, uint64_t time_ms)
+{
+	AUTO(buf_fini) struct buf line = BUF_INIT;
+	uint64_t n = 2 + dice_roll(d, 3);
+
+	buf_add_str(out, "faults:\n");
+	for (uint64_t i = 0; i < n; i++) {
+		const char *kind = i == 0 ? late[dice_roll(d, ARRAY_LEN(late))]
+					  : early[dice_roll(d, ARRAY_LEN(early))];
+
+		buf_clear(&line);
+		buf_addf(&line, "%s backend=%c probability=0.%" PRIu64 " seed=%" PRIu64, kind,
+			(char)('a' + dice_roll(d, 2)), 1 + dice_roll(d, 5), dice_roll(d, 1000000));
+		generate_step(out, dice_roll(d, time_ms / 4), buf_str(&line));
+	}
+	n = 1 + dice_roll(d, 3);
+	for (uint64_t i = 0; i < n; i++)
+		generate_step(out, time_ms / 4 + dice_roll(d, time_ms / 3),
+			processes[dice_roll(d, ARRAY_LEN(processes))]);
+	generate_step(out, time_ms * 7 / 10, "clear");
+}
+
+void
+generate_scenario(struct buf *out, uint64_t seed, uint64_t time_ms)
+{
+	struct dice d = {.seed = seed};
+
+	CHECK(time_ms >= 100);
+	buf_addf(out,
+		"# Made by `shunt chaos random`, seed %" PRIu64 ".\n"
+		"name: random-%" PRIu64 "\nabout: made of its seed\nseed: %" PRIu64
+		"\nlimit: %" PRIu64 "ms\n",
+		seed, seed, seed, time_ms + 20000);
+	generate_config(out);
+	generate_load(out, &d, time_ms);
+	generate_faults(out, &d, time_ms);
+	/* a kind of fault that is set for a tenth of few calls may not come */
+	buf_add_str(out, "invariants:\n  answered: 60%\n  in_time: 5s\n  recovered_within: 1s\n"
+			 "  descriptors: 24\n  faults_hit: no\n");
+}
