@@ -15,6 +15,7 @@
 #define MADV_COLLAPSE 25
 #endif
 
+enum { WEIGHTS_COLLAPSE_BYTES = 4 * WEIGHTS_ALIGN }; /* about 10 ms */
 enum { WEIGHTS_SEALS = F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL };
 
 _Static_assert(sizeof(struct weights_head) == 32, "the head has no padding");
@@ -171,9 +172,21 @@ weights_view_close(struct weights_view *v)
 	*v = (struct weights_view){0};
 }
 
+/* The kernel heeds no signal, not even SIGKILL, before a call ends: many short ones. */
 bool
-weights_view_collapse(const struct weights_view *v)
+weights_view_collapse(const struct weights_view *v, const atomic_bool *stop)
 {
+	const size_t len = v->len - WEIGHTS_ALIGN;
+
 	CHECK(v->base != NULL);
-	return madvise((void *)(uintptr_t)v->image, v->len - WEIGHTS_ALIGN, MADV_COLLAPSE) == 0;
+	for (size_t at = 0; at < len; at += WEIGHTS_COLLAPSE_BYTES) {
+		/* madvise wants no qualifier, and changes nothing in the bytes */
+		char *from = (char *)(uintptr_t)v->image + at;
+
+		if (atomic_load(stop) ||
+			madvise(from, MIN(len - at, (size_t)WEIGHTS_COLLAPSE_BYTES),
+				MADV_COLLAPSE) != 0)
+			return false;
+	}
+	return true;
 }

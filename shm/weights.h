@@ -10,6 +10,7 @@
  */
 #pragma once
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -63,8 +64,9 @@ struct weights_view {
 MUST enum err_code weights_view_open(struct weights_view *v, int fd, uint64_t plan, struct err *e);
 void weights_view_close(struct weights_view *v);
 /* Put the mapping on huge pages where the kernel can: takes 0.2 to 1.3 s for 440 MB, saves page
- * faults and the time to unmap ever after. Any thread. false: it did not. */
-bool weights_view_collapse(const struct weights_view *v);
+ * faults and the time to unmap ever after. Any thread; ends early where *stop becomes true, and
+ * where the process is killed. false: it did not put all of it there. */
+bool weights_view_collapse(const struct weights_view *v, const atomic_bool *stop);
 
 /* Supervisor: is fd a segment that nobody can change any more? Maps and reads nothing. */
 MUST enum err_code weights_check(int fd, uint64_t *bytes, struct err *e);

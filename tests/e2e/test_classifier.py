@@ -298,6 +298,36 @@ def test_a_killed_classifier_is_back_on_the_same_segment(daemon, model):
     assert read < 2 ** 20, f"the new process read {read} bytes"
 
 
+def huge(pid):
+    """Bytes of weights that huge pages map in a process."""
+    total, ours = 0, False
+    for line in procs.read(pid, "smaps").decode().splitlines():
+        if re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):
+            ours = "memfd:shunt-weights" in line
+        elif ours and (m := re.match(r"ShmemPmdMapped: +(\d+) kB", line)):
+            total += int(m.group(1)) * 1024
+    return total
+
+
+def test_huge_pages_come_though_the_loader_died_before(daemon, tmp_path):
+    d = start(daemon, config(big_model(tmp_path / "big"), dtype="f32"))
+    size = wait_loaded(d)["bytes"]
+    first = d.workers("classifier")[0]
+    os.kill(first.pid, signal.SIGKILL)
+    d.wait_worker(first)
+    wait_loaded(d)
+    deadline = time.monotonic() + 15
+    while time.monotonic() < deadline:
+        # the head's page is a small one, and the end of the last may be
+        if huge(d.workers("classifier")[0].pid) >= size - 2 * 2 ** 21:
+            return
+        assert embed(d).status_code == 200
+        time.sleep(0.2)
+    if huge(d.workers("classifier")[0].pid) == 0:
+        pytest.skip("this kernel gives shared memory no huge pages")
+    pytest.fail(f"{huge(d.workers('classifier')[0].pid)} of {size} bytes are on huge pages")
+
+
 def test_weights_outlive_all_their_classifiers(daemon, model):
     d = start(daemon, config(model, processes=2))
     until("both have mapped it", lambda: len(weights(d)["mapped_by"]) == 2)

@@ -74,6 +74,21 @@ Test(weights, the_image_takes_its_own_memory_only)
 	(void)close(fd);
 }
 
+Test(weights, huge_pages_change_nothing_and_stop_when_told)
+{
+	static const atomic_bool go = false, stop = true;
+	int fd = make_segment('x');
+	struct weights_view v = {0};
+
+	cr_assert_eq(weights_view_open(&v, fd, PLAN, &e), ERR_OK, "%s", e.text);
+	cr_assert_not(weights_view_collapse(&v, &stop));
+	(void)weights_view_collapse(&v, &go); /* whether the kernel can is the kernel's affair */
+	cr_assert_eq(((const char *)v.image)[0], 'x');
+	cr_assert_eq(((const char *)v.image)[IMAGE - 1], 'x');
+	weights_view_close(&v);
+	(void)close(fd);
+}
+
 Test(weights, the_supervisor_refuses_what_can_still_change)
 {
 	struct weights_draft d = WEIGHTS_DRAFT_INIT;

@@ -2,12 +2,14 @@
 /*
  * classifier.h - what the files of the classifier worker share
  *
- * Three threads at most. The main one has the loop, the bus and the queue and never waits; the
- * engine runs one pass at a time; the loader lives as long as a load. Each owns what it works on
- * until it hands it back, so nothing here is shared but two small mailboxes.
+ * Few threads. The main one has the loop, the bus and the queue and never waits; the engine runs
+ * one pass at a time; the loader lives as long as a load; another sees to huge pages once. Each owns
+ * what it works on until it hands it back, so nothing is shared but two small mailboxes.
  */
 #pragma once
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -117,12 +119,18 @@ struct model {
 	struct encoder *encoder;
 	struct encoder_limits limits;
 	uint32_t generation;
+	/* model_polish */
+	pthread_t thread;
+	bool polished; /* the thread was started */
+	atomic_bool stop;
 };
 
 /* fd stays the caller's. */
 MUST enum err_code model_open(struct model **out, int fd, const struct config_encoder *c,
 	struct err *e);
 void model_close(struct model **m_p);
+/* Huge pages, by a thread: the loader sees to them, but may have died in the middle of it. */
+void model_polish(struct model *m);
 
 /* ---- loader.c: read a folder, pack it, seal the segment: once, for all processes ----------- */
 
@@ -175,7 +183,7 @@ struct classifier {
 	uint32_t loading; /* generation */
 	bool wants;	  /* asked for, not answered yet */
 	uint64_t used_ns;
-	struct loop_timer idle, load_end, reap;
+	struct loop_timer idle, load_end, reap, polish;
 };
 
 /* Start the next pass if the engine is free and there is something to do. */

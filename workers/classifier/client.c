@@ -17,7 +17,11 @@
 #include "workers/classifier/classifier.h"
 #include "workers/common/worker.h"
 
-enum { REAP_MS = 50 };
+enum {
+	REAP_MS = 50,
+	POLISH_MS = 3000 /* after a model was mapped: the loader has seen to huge pages, or never
+			    will */
+};
 
 static void
 client_tell(struct classifier *c, struct weights_note *n, int fd)
@@ -97,6 +101,16 @@ client_switch(struct classifier *c)
 		c->model->view.len);
 	c->used_ns = clock_ns();
 	client_arm_idle(c);
+	loop_timer_set(c->w->loop, &c->polish, c->used_ns + clock_ms_to_ns(POLISH_MS));
+}
+
+static void
+client_on_polish(void *arg)
+{
+	struct classifier *c = arg;
+
+	if (c->model != NULL && c->loader == NULL)
+		model_polish(c->model);
 }
 
 /* Whoever asked hears no path of a file: why it is so is in the log and in the status. */
@@ -262,6 +276,7 @@ client_open(struct classifier *c, struct err *e)
 		.fn = client_on_readable, .arg = c, .fd = c->w->weights_fd, .events = EPOLLIN};
 	c->idle = (struct loop_timer){.fn = client_on_idle, .arg = c};
 	c->load_end = (struct loop_timer){.fn = client_on_load_end, .arg = c};
+	c->polish = (struct loop_timer){.fn = client_on_polish, .arg = c};
 	c->reap = (struct loop_timer){.fn = client_on_reap, .arg = c};
 	if (loop_add(c->w->loop, &c->keeper, e) != ERR_OK)
 		return e->code;
@@ -280,6 +295,7 @@ client_close(struct classifier *c)
 	loop_timer_clear(c->w->loop, &c->idle);
 	loop_timer_clear(c->w->loop, &c->load_end);
 	loop_timer_clear(c->w->loop, &c->reap);
+	loop_timer_clear(c->w->loop, &c->polish);
 	loop_remove(c->w->loop, &c->keeper);
 	loader_free(&c->loader);
 	model_close(&c->next);

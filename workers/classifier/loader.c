@@ -26,7 +26,7 @@ struct loader {
 	struct loop_fd fd;
 	bool running;
 	pthread_t thread;
-	atomic_bool ended;
+	atomic_bool ended, stop;
 	/* what to do */
 	char *folder;
 	struct encoder_plan plan;
@@ -115,7 +115,7 @@ loader_main(void *arg)
 		l->result.err = e;
 	l->result.fd = l->result.err.code == ERR_OK ? l->draft.fd : -1;
 	loader_tell(l);
-	if (l->result.err.code == ERR_OK && !weights_view_collapse(&v))
+	if (l->result.err.code == ERR_OK && !weights_view_collapse(&v, &l->stop))
 		log_debug("weights_small_pages", "text=\"%s\"", strerror(errno));
 	weights_view_close(&v);
 	atomic_store(&l->ended, true);
@@ -214,6 +214,7 @@ loader_free(struct loader **l_p)
 	*l_p = NULL;
 	if (l == NULL)
 		return;
+	atomic_store(&l->stop, true); /* huge pages are not worth a wait */
 	if (l->running)
 		(void)pthread_join(l->thread, NULL);
 	loop_remove(l->loop, &l->fd);

@@ -33,7 +33,26 @@ model_close(struct model **m_p)
 	*m_p = NULL;
 	if (m == NULL)
 		return;
+	atomic_store(&m->stop, true);
+	if (m->polished)
+		(void)pthread_join(m->thread, NULL);
 	encoder_free(&m->encoder);
 	weights_view_close(&m->view);
 	free(m);
+}
+
+static void *
+model_polish_main(void *arg)
+{
+	struct model *m = arg;
+
+	(void)weights_view_collapse(&m->view, &m->stop);
+	return NULL;
+}
+
+void
+model_polish(struct model *m)
+{
+	if (!m->polished)
+		m->polished = pthread_create(&m->thread, NULL, model_polish_main, m) == 0;
 }
