@@ -13,8 +13,8 @@ static const float SHAPE_LIMIT = 4; /* standard deviations: one odd text moves n
 
 enum { PROJECT_AHEAD = 12 }; /* rows fetched before they are needed */
 
-typedef float lanes16 __attribute__((vector_size(64), aligned(4)));
-typedef int8_t bytes16 __attribute__((vector_size(16), aligned(16)));
+typedef float lanes8 __attribute__((vector_size(32), aligned(4)));
+typedef int8_t bytes8 __attribute__((vector_size(8), aligned(8)));
 
 /* A sum of twelve uniforms: normal enough, and the same bits everywhere. */
 static float
@@ -32,12 +32,15 @@ void
 project_basis_init(struct project_basis *b, uint64_t seed)
 {
 	const float scale = 1.0F / sqrtf(TEXT_SHAPES);
-	size_t i, n = (size_t)PROJECT_WAVES * TEXT_SHAPES;
+	size_t i, k, n = (size_t)PROJECT_WAVES * TEXT_SHAPES;
 
 	b->waves = malloc((n + PROJECT_WAVES) * sizeof(float));
 	CHECK(b->waves != NULL);
-	for (i = 0; i < n; i++)
-		b->waves[i] = project_normal(seed, i) * scale;
+	for (i = 0; i < PROJECT_WAVES; i++) {
+		for (k = 0; k < TEXT_SHAPES; k++)
+			b->waves[k * PROJECT_WAVES + i] =
+				project_normal(seed, i * TEXT_SHAPES + k) * scale;
+	}
 	for (i = 0; i < PROJECT_WAVES; i++)
 		b->waves[n + i] = (float)((double)(balance_random(~seed, i) >> 11) /
 					  9007199254740992.0 * 2 * M_PI);
@@ -66,82 +69,116 @@ project_weigh(struct text_term *terms, size_t from, size_t to, const uint8_t *ra
 		terms[i].value *= scale;
 }
 
-/* sum of x[i] * y[i], i < n; in a fixed order of 16 lanes */
-static inline __attribute__((always_inline)) float
-project_dot(const float *x, const float *y, size_t n)
+static inline __attribute__((always_inline)) void
+lanes_add(lanes8 *sum, float x, const float *p)
 {
-	lanes16 sum = {0}, a, b;
-	float total = 0, lane[16];
-	size_t i;
+	lanes8 v;
 
-	for (i = 0; i + 16 <= n; i += 16) {
-		memcpy(&a, x + i, sizeof(a));
-		memcpy(&b, y + i, sizeof(b));
-		sum += a * b;
-	}
-	memcpy(lane, &sum, sizeof(lane));
-	for (; i < n; i++)
-		lane[i % 16] += x[i] * y[i];
-	for (i = 0; i < 16; i++)
-		total += lane[i];
-	return total;
+	memcpy(&v, p, sizeof(v));
+	*sum += x * v;
 }
 
-/* out[0..16) = sum over the terms of value * row */
 static inline __attribute__((always_inline)) void
-project_sum(float out[16], const struct text_term *terms, size_t len, const int8_t *rows,
-	size_t rank)
+lanes_add_bytes(lanes8 *sum, float x, const int8_t *p)
 {
-	lanes16 sum = {0};
-	bytes16 row;
-	size_t i;
+	bytes8 v;
 
-	for (i = 0; i < len; i++) {
-		if (i + PROJECT_AHEAD < len)
-			__builtin_prefetch(rows + (size_t)terms[i + PROJECT_AHEAD].bucket * rank);
-		memcpy(&row, rows + (size_t)terms[i].bucket * rank, sizeof(row));
-		sum += terms[i].value * __builtin_convertvector(row, lanes16);
+	memcpy(&v, p, sizeof(v));
+	*sum += x * __builtin_convertvector(v, lanes8);
+}
+
+/* out[0..PROJECT_WAVES) = sum over i of x[i] * row i; 32 sums at a time stay in registers */
+static inline __attribute__((always_inline)) void
+project_mix(float *out, const float *rows, const float *x)
+{
+	lanes8 s0, s1, s2, s3;
+	const float *at;
+	size_t k, i;
+
+	for (k = 0; k < PROJECT_WAVES; k += 32) {
+		s0 = s1 = s2 = s3 = (lanes8){0};
+		for (i = 0; i < TEXT_SHAPES; i++) {
+			at = rows + i * PROJECT_WAVES + k;
+			lanes_add(&s0, x[i], at);
+			lanes_add(&s1, x[i], at + 8);
+			lanes_add(&s2, x[i], at + 16);
+			lanes_add(&s3, x[i], at + 24);
+		}
+		memcpy(out + k, &s0, sizeof(s0));
+		memcpy(out + k + 8, &s1, sizeof(s1));
+		memcpy(out + k + 16, &s2, sizeof(s2));
+		memcpy(out + k + 24, &s3, sizeof(s3));
 	}
-	memcpy(out, &sum, sizeof(sum));
+}
+
+/* out[0..rank) = sum over the terms of value * row */
+static inline __attribute__((always_inline)) void
+project_sum(float *out, const struct text_term *terms, size_t len, const int8_t *rows, size_t rank)
+{
+	lanes8 s0, s1, s2, s3;
+	size_t k, i, wide;
+	const int8_t *at;
+
+	for (k = 0; k < rank; k += 32) {
+		s0 = s1 = s2 = s3 = (lanes8){0};
+		wide = k + 16 < rank ? 16 : 0; /* else the same 16 twice, and once for nothing */
+		for (i = 0; i < len; i++) {
+			if (i + PROJECT_AHEAD < len)
+				__builtin_prefetch(
+					rows + (size_t)terms[i + PROJECT_AHEAD].bucket * rank + k);
+			at = rows + (size_t)terms[i].bucket * rank + k;
+			lanes_add_bytes(&s0, terms[i].value, at);
+			lanes_add_bytes(&s1, terms[i].value, at + 8);
+			lanes_add_bytes(&s2, terms[i].value, at + wide);
+			lanes_add_bytes(&s3, terms[i].value, at + wide + 8);
+		}
+		memcpy(out + k, &s0, sizeof(s0));
+		memcpy(out + k + 8, &s1, sizeof(s1));
+		memcpy(out + k + wide, &s2, sizeof(s2));
+		memcpy(out + k + wide + 8, &s3, sizeof(s3));
+	}
 }
 
 /*
  * The two inner loops, for the machine that they run on. No FMA, so that all give the same bits.
  */
 struct project_kernel {
-	void (*dots)(float *out, const float *rows, const float *x);
-	void (*sum)(float out[16], const struct text_term *terms, size_t len, const int8_t *rows,
+	void (*mix)(float *out, const float *rows, const float *x);
+	void (*sum)(float *out, const struct text_term *terms, size_t len, const int8_t *rows,
 		size_t rank);
 };
 
 #define PROJECT_KERNEL(name, target)                                                               \
-	target static void project_dots_##name(float *out, const float *rows, const float *x)      \
+	target static void project_mix_##name(float *out, const float *rows, const float *x)       \
 	{                                                                                          \
-		for (size_t i = 0; i < PROJECT_WAVES; i++)                                         \
-			out[i] = project_dot(rows + i * TEXT_SHAPES, x, TEXT_SHAPES);              \
+		project_mix(out, rows, x);                                                         \
 	}                                                                                          \
-	target static void project_sum_##name(float out[16], const struct text_term *terms,        \
+	target static void project_sum_##name(float *out, const struct text_term *terms,           \
 		size_t len, const int8_t *rows, size_t rank)                                       \
 	{                                                                                          \
 		project_sum(out, terms, len, rows, rank);                                          \
 	}                                                                                          \
 	static const struct project_kernel project_kernel_##name = {                               \
-		project_dots_##name, project_sum_##name};
+		project_mix_##name, project_sum_##name};
 
 PROJECT_KERNEL(plain, )
 #ifdef __x86_64__
 PROJECT_KERNEL(avx2, __attribute__((target("avx2"))))
 #endif
 
+#ifdef __x86_64__
 static const struct project_kernel *
 project_kernel(void)
 {
-#ifdef __x86_64__
-	if (__builtin_cpu_supports("avx2"))
-		return &project_kernel_avx2;
-#endif
+	return __builtin_cpu_supports("avx2") ? &project_kernel_avx2 : &project_kernel_plain;
+}
+#else
+static const struct project_kernel *
+project_kernel(void)
+{
 	return &project_kernel_plain;
 }
+#endif
 
 static void
 project_waves(float *out, const struct project_basis *b, const float *shape)
@@ -150,7 +187,7 @@ project_waves(float *out, const struct project_basis *b, const float *shape)
 	const float scale = b->weight_waves * sqrtf(2.0F / PROJECT_WAVES);
 	size_t i;
 
-	project_kernel()->dots(out, b->waves, shape);
+	project_kernel()->mix(out, b->waves, shape);
 	for (i = 0; i < PROJECT_WAVES; i++)
 		out[i] = scale * cosf(out[i] + phase[i]);
 }
@@ -233,11 +270,9 @@ project_text(float *out, const struct project *p, const char *text, size_t len,
 	struct project_scratch *s)
 {
 	size_t terms = project_features(s, &p->basis, text, len), i, k;
-	const struct project_kernel *kernel = project_kernel();
 	const float *row;
 
-	for (k = 0; k < p->rank; k += PROJECT_RANK_STEP)
-		kernel->sum(out + k, s->text.terms, terms, p->rows + k, p->rank);
+	project_kernel()->sum(out, s->text.terms, terms, p->rows, p->rank);
 	for (k = 0; k < p->rank; k++)
 		out[k] *= p->scale[k];
 	for (i = 0; i < PROJECT_WAVES; i++) {

@@ -23,7 +23,7 @@ struct project_basis {
 	float weight_words, weight_grams, weight_waves;
 	const uint8_t *rarity; /* TEXT_BUCKETS; in steps of PROJECT_RARITY_STEP */
 	const float *shape_mean, *shape_scale; /* TEXT_SHAPES */
-	float *waves; /* PROJECT_WAVES of TEXT_SHAPES, then PROJECT_WAVES phases; owned */
+	float *waves; /* TEXT_SHAPES of PROJECT_WAVES, then PROJECT_WAVES phases; owned */
 };
 
 #define PROJECT_RARITY_STEP (1.0F / 16)
