@@ -74,17 +74,6 @@ struct config_journal {
 
 enum tri { TRI_NO, TRI_YES, TRI_UNKNOWN };
 
-struct config_backend {
-	char *name;
-	enum backend_kind_id kind;
-	char *url;	/* without trailing slash; NULL for kinds without one */
-	char *key_file; /* NULL: no key */
-	char *proxy;	/* NULL: none (the environment is not read) */
-	char *ca_file;	/* NULL: the system's */
-	char *encoder;	/* kind encoder: name of the config_encoder; checked to exist */
-	bool tls_verify;
-	enum tri discover_said; /* as written; use discover */
-	bool discover;	/* serve every model the upstream lists under its own name */
 /* How an upstream is made to go on with a begun answer: symbol, name in the config, help */
 #define PREFILL_LIST(X)                                                                            \
 	X(AUTO, auto, "assistant for ollama, anthropic and llama.cpp, vllm for vLLM, else instruct")  \
@@ -98,12 +87,24 @@ enum prefill {
 #undef X
 };
 
+struct config_backend {
+	char *name;
+	enum backend_kind_id kind;
+	char *url;	/* without trailing slash; NULL for kinds without one */
+	char *key_file; /* NULL: no key */
+	char *proxy;	/* NULL: none (the environment is not read) */
+	char *ca_file;	/* NULL: the system's */
+	char *encoder;	/* kind encoder: name of the config_encoder; checked to exist */
+	bool tls_verify;
+	enum tri discover_said; /* as written; use discover */
+	bool discover;	/* serve every model the upstream lists under its own name */
 	bool standby;	/* only when nothing else can answer */
 	uint32_t max_in_flight;
 	uint32_t connect_ms;
 	uint32_t first_byte_ms;
 	uint32_t stall_ms; /* between bytes */
 	uint32_t probe_ms; /* between health probes */
+	enum prefill prefill;
 	/* kind sim only */
 	struct {
 		uint64_t seed;
@@ -115,7 +116,6 @@ enum prefill {
 	} sim;
 	unsigned line;
 };
-	enum prefill prefill;
 
 /* Number formats and instruction sets of encoders, as lib/encoder/encoder.h names them. */
 #define CONFIG_DTYPE_LIST(X) X(AUTO, auto) X(F32, f32) X(BF16, bf16) X(I8, i8)
@@ -201,17 +201,6 @@ enum text_policy {
 	TEXT_POLICIES
 };
 
-struct config_route {
-	char *name;
-	char **models; /* names or "*" for all; order is the tie-break */
-	size_t models_len;
-	char *default_model; /* NULL: the best single one by score */
-	enum strategy strategy;
-	double dial;	    /* 0 cheapest .. 1 best; negative: the strategy's own weights */
-	char *scorer;	    /* NAME or NAME:FILE; config_scorer_split takes it apart */
-	double threshold;   /* from where on a strong model is wanted; negative: not said */
-	enum text_policy text;
-	uint32_t deadline_ms;	/* of a scorer that asks a classifier */
 /* What becomes of a stream that breaks after its first byte: symbol, name in the config, help */
 #define MID_STREAM_LIST(X)                                                                         \
 	X(ERROR, error, "it ends by an error event")                                               \
@@ -225,6 +214,17 @@ enum mid_stream {
 #undef X
 };
 
+struct config_route {
+	char *name;
+	char **models; /* names or "*" for all; order is the tie-break */
+	size_t models_len;
+	char *default_model; /* NULL: the best single one by score */
+	enum strategy strategy;
+	double dial;	    /* 0 cheapest .. 1 best; negative: the strategy's own weights */
+	char *scorer;	    /* NAME or NAME:FILE; config_scorer_split takes it apart */
+	double threshold;   /* from where on a strong model is wanted; negative: not said */
+	enum text_policy text;
+	uint32_t deadline_ms;	/* of a scorer that asks a classifier */
 	uint32_t cache_ms;	/* what a scorer said of a text counts so long; 0: only once */
 	uint32_t session_ms;	/* a conversation is remembered so long; 0: not at all */
 	uint32_t session_falls; /* turns in a row that must want a weaker model */
@@ -234,6 +234,12 @@ enum mid_stream {
 	} experiment;
 	char *shadow; /* route that decides too, and is only counted; NULL: none */
 	uint32_t attempts;  /* most candidates tried for one request */
+	uint32_t retries;   /* of them, tries of a deployment that failed before */
+	char **fallbacks;   /* tried after the route's own candidates, in this order */
+	size_t fallbacks_len;
+	uint32_t hedge_ms;  /* a second candidate starts when the first is so late; 0: never */
+	enum mid_stream mid_stream;
+	uint32_t hold; /* tokens of a stream kept back before the client gets the first */
 	uint32_t first_byte_ms; /* hop deadline; 0: the backend's */
 	uint32_t request_ms;	/* 0: limits.request_ms */
 	double max_usd;		/* price cap per million output tokens; negative: none */
@@ -245,12 +251,6 @@ struct config_rule {
 	char *name; /* class: action, memory, chat, vision, code, ... */
 	int32_t priority;
 	char **words;	 /* words and phrases; "*" at the end of a word matches its continuations */
-	uint32_t retries;   /* of them, tries of a deployment that failed before */
-	char **fallbacks;   /* tried after the route's own candidates, in this order */
-	size_t fallbacks_len;
-	uint32_t hedge_ms;  /* a second candidate starts when the first is so late; 0: never */
-	enum mid_stream mid_stream;
-	uint32_t hold; /* tokens of a stream kept back before the client gets the first */
 	size_t words_len;
 	char **except;	 /* phrases in which a hit does not count */
 	size_t except_len;

@@ -164,6 +164,8 @@ CONFIG_KEY(BACKEND, first_byte_ms, TIME, first_byte_ms, "5m", 10, 3600000, "",
 CONFIG_KEY(BACKEND, stall_ms, TIME, stall_ms, "60s", 10, 3600000, "",
 	"between two pieces of an answer")
 CONFIG_KEY(BACKEND, probe_ms, TIME, probe_ms, "10s", 100, 3600000, "", "between health probes")
+CONFIG_KEY(BACKEND, prefill, PREFILL, prefill, "auto", 0, 0, "",
+	"how it is made to go on with an answer that another backend began (mid_stream: continue)")
 CONFIG_KEY(BACKEND, encoder, NAME, encoder, NOT_SAID, 0, 0, "",
 	"kind encoder only: which entry of `encoders` makes the embeddings; it is also the "
 	"model's name")
@@ -186,8 +188,6 @@ CONFIG_KEY(ENCODER, name, NAME, name, REQUIRED, 0, 0, "",
 	"unique among encoders; at most 56 bytes; what scorers and backends of kind encoder refer to")
 CONFIG_KEY(ENCODER, folder, PATH, folder, REQUIRED, 0, 0, "",
 	"with config.json, tokenizer.json and the SafeTensors file or files")
-CONFIG_KEY(BACKEND, prefill, PREFILL, prefill, "auto", 0, 0, "",
-	"how it is made to go on with an answer that another backend began (mid_stream: continue)")
 CONFIG_KEY(ENCODER, dtype, DTYPE, dtype, "auto", 0, 0, "", "what the weights are repacked to")
 CONFIG_KEY(ENCODER, isa, ISA, isa, "auto", 0, 0, "", "instruction set of the kernels")
 CONFIG_KEY(ENCODER, processes, COUNT, processes, "1", 1, 16, "",
@@ -271,6 +271,19 @@ CONFIG_KEY(ROUTE, shadow, NAME, shadow, NOT_SAID, 0, 0, "",
 	"a route that decides every request, too; only counted and logged")
 CONFIG_KEY(ROUTE, attempts, COUNT, attempts, "4", 1, 64, "",
 	"most candidates tried for one request")
+CONFIG_KEY(ROUTE, retries, COUNT, retries, "0", 0, 16, "",
+	"how many of them may be tries of a deployment that failed before; only when no other "
+	"candidate is left, after a pause, and for failures that pass quickly")
+CONFIG_LIST(ROUTE, fallbacks, MODELS, fallbacks, NONE, NOT_SAID, 32,
+	"models tried after the route's own candidates, in this order")
+CONFIG_KEY(ROUTE, hedge_ms, TIME, hedge_ms, "0", 0, 3600000, "",
+	"no first byte by then: the next candidate is started, too, and the first of the two to "
+	"answer wins; 0: never")
+CONFIG_KEY(ROUTE, mid_stream, MID_STREAM, mid_stream, "error", 0, 0, "",
+	"what becomes of a stream that breaks after its first byte")
+CONFIG_KEY(ROUTE, hold, COUNT, hold, "0", 0, 10000, "tokens",
+	"of a stream kept back before the client gets the first: a stream that breaks among them "
+	"is replaced unseen")
 CONFIG_KEY(ROUTE, first_byte_ms, TIME, first_byte_ms, "0", 0, 3600000, "",
 	"per candidate; 0: the backend's")
 CONFIG_KEY(ROUTE, request_ms, TIME, request_ms, "0", 0, 86400000, "",
@@ -293,19 +306,6 @@ CONFIG_KEY(RULE, priority, SIGNED, priority, "0", -1000, 1000, "", "higher wins"
 CONFIG_LIST(RULE, words, TEXTS, words, NONE, NOT_SAID, 1024,
 	"words and phrases; `*` at the end of a word stands for its continuations (plan*: "
 	"plans, planned)")
-CONFIG_KEY(ROUTE, retries, COUNT, retries, "0", 0, 16, "",
-	"how many of them may be tries of a deployment that failed before; only when no other "
-	"candidate is left, after a pause, and for failures that pass quickly")
-CONFIG_LIST(ROUTE, fallbacks, MODELS, fallbacks, NONE, NOT_SAID, 32,
-	"models tried after the route's own candidates, in this order")
-CONFIG_KEY(ROUTE, hedge_ms, TIME, hedge_ms, "0", 0, 3600000, "",
-	"no first byte by then: the next candidate is started, too, and the first of the two to "
-	"answer wins; 0: never")
-CONFIG_KEY(ROUTE, mid_stream, MID_STREAM, mid_stream, "error", 0, 0, "",
-	"what becomes of a stream that breaks after its first byte")
-CONFIG_KEY(ROUTE, hold, COUNT, hold, "0", 0, 10000, "tokens",
-	"of a stream kept back before the client gets the first: a stream that breaks among them "
-	"is replaced unseen")
 CONFIG_LIST(RULE, except, TEXTS, except, NONE, NOT_SAID, 1024,
 	"phrases in which a hit does not count")
 CONFIG_KEY(RULE, on_image, FLAG, on_image, "no", 0, 0, "", "fires on requests with an image")

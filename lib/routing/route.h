@@ -132,9 +132,9 @@ struct route_decision {
 	bool abstained; /* its gain was within its error: the best single model was taken */
 	struct route_session session; /* where the conversation is now; model 0: not a session's */
 	uint32_t attempts, first_byte_ms, request_ms; /* of the route, 0: the defaults */
-	struct route_candidate ranked[ROUTE_CANDIDATES_MAX]; /* best first */
 	uint32_t retries, hedge_ms, hold;
 	enum mid_stream mid_stream;
+	struct route_candidate ranked[ROUTE_CANDIDATES_MAX]; /* best first */
 	size_t ranked_len;
 	struct route_candidate dropped[ROUTE_CANDIDATES_MAX]; /* filtered out, for the explanation */
 	size_t dropped_len;

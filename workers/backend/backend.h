@@ -190,9 +190,9 @@ struct call_request {
 	const char *body;
 	size_t body_len;
 	size_t model_at, model_len; /* place of the model's value in body; len 0: none */
-};
 	size_t partial; /* bytes of a begun answer at the end of the conversation; 0: none */
 	enum prefill prefill; /* how to have it gone on with */
+};
 
 struct upstream_request {
 	const char *path; /* below the API's base URL */
@@ -314,10 +314,10 @@ MUST enum err_code ollama_request(
 MUST enum err_code anthropic_request(
 	struct upstream_request *r, const struct call_request *in, struct err *e);
 
-/* openai_scan.c: look into one chunk or body of OpenAI's shape without changing it. */
 /* prefill.c: the body for an OpenAI-compatible server that goes on with in->partial. */
 MUST enum err_code prefill_write(struct buf *out, const struct call_request *in, struct err *e);
 
+/* openai_scan.c: look into one chunk or body of OpenAI's shape without changing it. */
 MUST enum err_code openai_scan(struct answer *a, struct json v, struct err *e);
 
 /* ---- pace.c: how often to look at the upstreams' sockets ---------------------------------- */
@@ -575,10 +575,10 @@ struct backend {
 	const struct config_backend *config; /* NULL: a reload took this backend out */
 	struct backend_limits limits;
 	const struct backend_kind *kind;
+	enum prefill learned; /* what the upstream seems to take */
 	struct http *http;   /* NULL for kinds without */
 	struct http *fault_http; /* to the bad server of a fault; NULL: none was needed yet */
 	char *key;
-	enum prefill learned; /* what the upstream seems to take */
 	char *api_base, *root_base; /* URLs without trailing slash */
 	struct call *calls[CALL_BUCKETS];
 	struct call *dirty;

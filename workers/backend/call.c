@@ -494,9 +494,6 @@ call_free_all(struct backend *b)
 
 /* ---- start ---- */
 
-static struct call *
-call_new(struct backend *b, const struct msg *m, const struct asker *who, struct bytes *payload)
-{
 /* How this upstream is made to go on with a begun answer. */
 static enum prefill
 call_prefill(const struct backend *b)
@@ -508,6 +505,9 @@ call_prefill(const struct backend *b)
 	return said == PREFILL_AUTO ? PREFILL_INSTRUCT : said;
 }
 
+static struct call *
+call_new(struct backend *b, const struct msg *m, const struct asker *who, struct bytes *payload)
+{
 	const struct msg_chat_start *s = &m->chat_start;
 	struct call *c = calloc(1, sizeof(*c)), **bucket;
 
@@ -531,11 +531,11 @@ call_prefill(const struct backend *b)
 		.body_len = payload->len,
 		.model_at = s->model_at,
 		.model_len = s->model_len,
+		.partial = MIN(s->partial, payload->len),
+		.prefill = call_prefill(b),
 	};
 	answer_init(&c->answer, b->kind, s->endpoint);
 	c->answer.created_s = clock_wall_s();
-		.partial = MIN(s->partial, payload->len),
-		.prefill = call_prefill(b),
 	(void)snprintf(c->answer.id, sizeof(c->answer.id), "%s-%x-%x-%llx",
 		s->endpoint == MSG_ENDPOINT_CHAT ? "chatcmpl" : "cmpl", who->slot, who->generation,
 		(unsigned long long)who->request_id);
@@ -559,7 +559,6 @@ call_refuse(struct backend *b, const struct msg *m, const struct bytes *payload,
 	if (b->w->draining || b->config == NULL)
 		/* this life is over for whoever comes now; the gateway finds the next one */
 		return err_set(e, ERR_WORKER_DIED, "backend %s is being stopped", b->w->name);
-	char model[MODEL_MAX_LEN];
 	if (b->in_flight >= b->limits.max_in_flight)
 		return err_set(e, ERR_OVERLOADED, "backend %s has its %u calls in flight already",
 			b->w->name, b->limits.max_in_flight);
