@@ -178,6 +178,7 @@ config_hash_gateway(const struct config *c)
 	hash = config_hash_bytes(hash, &c->journal.enabled, sizeof(c->journal.enabled));
 	hash = config_hash_bytes(hash, &c->journal.ring_bytes, sizeof(c->journal.ring_bytes));
 	hash = config_hash_bytes(hash, &c->journal.spill_bytes, sizeof(c->journal.spill_bytes));
+	hash = config_hash_bytes(hash, &c->prompt_log_bytes, sizeof(c->prompt_log_bytes));
 	return config_section_hash(SECTION_AUTH, c, hash);
 }
 

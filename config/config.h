@@ -285,6 +285,7 @@ struct config {
 	uint32_t drain_ms;     /* time for running requests at stop and replace */
 	uint32_t spin_us;      /* loop_set_spin of gateways and backends */
 	bool pin_cpus;	       /* keep the busy workers of one request path on one core */
+	uint64_t prompt_log_bytes; /* of each gateway; 0: prompts are written down nowhere */
 	struct config_restart restart;
 	struct config_journal journal;
 	struct config_limits limits;

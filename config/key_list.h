@@ -62,6 +62,9 @@ CONFIG_KEY(TOP, spin_us, COUNT, spin_us, "0", 0, 1000, "us",
 	"busy workers look again for this long before they sleep: lower latency for more CPU")
 CONFIG_KEY(TOP, pin_cpus, FLAG, pin_cpus, "no", 0, 0, "",
 	"keep the workers of one request path on one core")
+CONFIG_KEY(TOP, prompt_log_bytes, SIZE, prompt_log_bytes, "0", 0, 1073741824, "",
+	"each gateway writes the prompts that it routes to STATE_DIR/prompts, for `shunt calibrate`, up "
+	"to so many bytes; 0: prompts are written down nowhere")
 CONFIG_LIST(TOP, backends, ROWS, backends, BACKEND, NOT_SAID, 64,
 	"the upstreams; one worker process each")
 CONFIG_LIST(TOP, encoders, ROWS, encoders, ENCODER, NOT_SAID, 16,

@@ -42,7 +42,8 @@ reload_try(struct supervisor *s, struct config_faults *faults, struct err *e)
 		return err_set(e, ERR_CONFIG,
 			"run_dir changed from %s to %s, which needs a restart", s->config->run_dir,
 			next->run_dir);
-	if (next->journal.enabled && rundir_make_state(next->state_dir, e) != ERR_OK)
+	if ((next->journal.enabled || next->prompt_log_bytes > 0) &&
+		rundir_make_state(next->state_dir, e) != ERR_OK)
 		return e->code;
 	if (listen_open(&listen, &s->listen, next, e) != ERR_OK)
 		return e->code;

@@ -94,7 +94,8 @@ supervisor_take_place(struct supervisor *s, const struct buf *text, struct err *
 	if ((code = rundir_open(&s->rundir, s->config->run_dir, e)) != ERR_OK ||
 		(code = listen_open(&s->listen, &inherited, s->config, e)) != ERR_OK)
 		return code;
-	if (s->config->journal.enabled && rundir_make_state(s->config->state_dir, e) != ERR_OK)
+	if ((s->config->journal.enabled || s->config->prompt_log_bytes > 0) &&
+		rundir_make_state(s->config->state_dir, e) != ERR_OK)
 		return e->code;
 	if ((code = board_create(&s->board, s->config->run_dir, e)) != ERR_OK)
 		return code;

@@ -357,6 +357,52 @@ def test_a_shadow_decides_silently(daemon, scorer):
     assert len(rows) == 3 and "shadow_model=large agree=no" in rows[1]
 
 
+# ---- prompts that are written down, where the config asks
+
+
+def prompt_files(d):
+    return sorted((d.home / "state/prompts").glob("*"))
+
+
+def test_prompts_are_written_down_nowhere_unless_asked(daemon):
+    d = daemon(config(log={"level": "debug"}))
+    assert d.chat("auto", "my secret zebra").status_code == 200
+    assert route(d, "my secret zebra")["model"]
+    assert not prompt_files(d) and "zebra" not in d.log()
+    for path in d.home.rglob("*"):
+        if path.is_file():
+            assert b"zebra" not in path.read_bytes(), path
+
+
+def test_logged_prompts_calibrate(daemon, scorer):
+    d = daemon(config(scorer, prompt_log_bytes="64KiB"))
+    d.allow("prompts_are_logged")
+    texts = [f"prove the theorem about {n}" for n in NOUNS] + [f"say hello to {n}" for n in NOUNS]
+    for text in texts:
+        assert d.chat("auto", text).status_code == 200
+    route(d, "only a question")
+    (path,) = prompt_files(d)
+    assert path.stat().st_mode & 0o777 == 0o600
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [r["prompt"] for r in rows] == texts
+    assert {r["dataset"] for r in rows} == {"log/auto"}
+    done = shunt("calibrate", "--scorer", f"linear:{scorer}", "--weak", "weak-1b", "--strong",
+                 "strong-70b", "--strong-pct", "50", "--data", path, "--json")
+    assert done.returncode == 0, done.stderr
+    assert abs(json.loads(done.stdout)["share"] - 0.5) < 0.01
+
+
+def test_the_prompt_log_ends_at_its_size(daemon):
+    d = daemon(config(prompt_log_bytes=1000))
+    d.allow("prompts_are_logged")
+    for _ in range(12):
+        assert d.chat("auto", "x" * 100).status_code == 200
+    (path,) = prompt_files(d)
+    assert 800 < path.stat().st_size <= 1000
+    assert all(json.loads(line)["prompt"] for line in path.read_text().splitlines())
+    assert len(d.events("prompt_log_full")) == 1
+
+
 # ---- encoders
 
 

@@ -335,6 +335,7 @@ life_sandbox_early(struct life *l, struct err *e)
 	AUTO(buf_fini) struct buf keys = BUF_INIT, admin = BUF_INIT, model = BUF_INIT;
 	AUTO(buf_fini) struct buf scorers = BUF_INIT;
 	const char *paths[READABLE_MAX] = {NULL};
+	bool keeps;
 	size_t n = 0;
 
 	/* for names and certificates of upstreams; in /etc may lie their keys, too */
@@ -360,8 +361,11 @@ life_sandbox_early(struct life *l, struct err *e)
 		n += encoders_paths(&model, paths + n, READABLE_MAX - n - 1,
 			config_encoder_of(l->config, l->w.name));
 	CHECK(n < READABLE_MAX);
+	/* a gateway opens its prompt log at the start */
+	keeps = (spec->allow & SANDBOX_STATE) != 0 ||
+		((spec->allow & SANDBOX_ACCEPT) != 0 && l->config->prompt_log_bytes > 0);
 	return sandbox_enter_early(spec, board_head(l->w.board)->run_dir,
-		(spec->allow & SANDBOX_STATE) != 0 ? l->config->state_dir : NULL, paths, e);
+		keeps ? l->config->state_dir : NULL, paths, e);
 }
 
 /* Keep the whole request path on the first allowed core: a wake-up there is 10 times cheaper than

@@ -32,7 +32,7 @@ gateway_start(struct worker *w, struct err *e)
 	if (gateway_new(&g, w, e) != ERR_OK)
 		return e->code;
 	w->state = g;
-	if (record_start(g, e) != ERR_OK)
+	if (record_start(g, e) != ERR_OK || prompt_log_start(g, e) != ERR_OK)
 		return e->code;
 	loop_set_spin(w->loop, (uint64_t)w->config->spin_us * NS_PER_US);
 	return http_server_listen(&g->http, w->listen_fds, w->listen_count, e);

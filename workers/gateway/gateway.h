@@ -400,6 +400,15 @@ void asks_board_changed(struct gateway *g);
 void ask_on_classified(struct worker *w, const struct msg *m, struct bytes *payload);
 void ask_on_fail(struct worker *w, const struct msg *m, struct bytes *payload);
 
+/* ---- prompt_log.c: prompts that the config wants written down ------------------------------ */
+
+struct prompt_log;
+
+MUST enum err_code prompt_log_start(struct gateway *g, struct err *e);
+void prompt_log_stop(struct gateway *g);
+/* The prompt that g->decision is about. */
+void prompt_log_add(struct gateway *g, const struct route_request *r);
+
 /* ---- decide.c: a decision, its conversation, its shadow ------------------------------------ */
 
 /* Who asks, in which conversation; 0: not known. */
@@ -692,6 +701,7 @@ struct gateway {
 	uint32_t free_len;
 	struct request *running;
 	struct journal *journal; /* NULL: none is kept */
+	struct prompt_log *prompts; /* NULL: none are kept */
 	struct buf record; /* scratch of record.c */
 	uint64_t lost_told_ns; /* when a lost record was last logged */
 	bool draining;

@@ -373,6 +373,7 @@ request_go(struct request *r, struct chat_body *body, const struct decide_who *w
 	r->catalog = catalog_ref(g->catalog);
 	request_take_decision(r, g->decision);
 	decide_remember(g, who);
+	prompt_log_add(g, &body->route);
 	r->total_timer = (struct loop_timer){.fn = request_on_deadline, .arg = r};
 	loop_timer_set(g->w->loop, &r->total_timer, r->deadline_ns);
 	(void)snprintf(id, sizeof(id), "%s", r->id);

@@ -103,6 +103,7 @@ gateway_free(struct gateway **g_p)
 	while (g->asks != NULL)
 		g->asks->done(g->asks, JUDGE_FAILED, 0, "the gateway ends");
 	record_stop(g);
+	prompt_log_stop(g);
 	http_server_fini(&g->http);
 	catalog_unref(&g->catalog);
 	route_rules_free(&g->rules);
