@@ -185,6 +185,8 @@ train_job_run(struct train_job *j, struct buf *out, uint32_t *models, struct err
 	j->report.models = j->models_len;
 	openblas_set_num_threads((int)j->threads);
 	rc = train_rows[j->id]->train(j, out, e);
+	if (rc == ERR_OK && j->id != SCORER_LINEAR && !j->o->errors_unknown)
+		rc = train_error(out, j, e);
 	j->report.seconds = (double)(clock_ns() - from_ns) / 1e9;
 	return rc;
 }

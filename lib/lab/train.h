@@ -25,18 +25,19 @@ typedef bool train_progress_fn(void *arg, const char *stage, double done);
 struct train_options {
 	uint64_t seed;
 	unsigned threads; /* of OpenBLAS; 0: 1 */
-	unsigned folds;	  /* of the inner cross-validation; 0: 5 */
+	unsigned folds; /* of the inner cross-validation; 0: 5 */
 	/* ridge strengths to choose from; NULL: the scorer's own grid */
 	const double *lambdas;
 	size_t lambdas_len;
 	/* indices into the dataset's models; NULL: all that have a score in the rows */
 	const uint32_t *models;
 	size_t models_len;
-	/* for ENCODER scorers: one embedding per row of the dataset (not of the subset), and what made
-	 * them, e.g. "all-MiniLM-L6-v2/mean/bf16"; NULL: ERR_INPUT for those */
+	/* for ENCODER scorers: one embedding per row of the dataset (not of the subset), and what
+	 * made them, e.g. "all-MiniLM-L6-v2/mean/bf16"; NULL: ERR_INPUT for those */
 	const float *embeddings;
 	size_t embedding_len;
 	const char *encoder;
+	bool errors_unknown; /* do not find out the error of guesses */
 	const char *note; /* kept in the file: which data, which command; NULL: none */
 	/* parts of an ensemble; NULL: its own choice */
 	const enum scorer_id *parts;
@@ -48,9 +49,9 @@ struct train_options {
 /* What the run found out; also in the file's text section. */
 struct train_report {
 	size_t rows, models, features; /* features: of the input that are not always 0 */
-	double lambda;		       /* chosen; 0 where the scorer has none */
-	double cv_error;	       /* root mean square of the inner folds' residuals */
-	double cv_error_mean;	       /* the same for guessing each model's mean */
+	double lambda; /* chosen; 0 where the scorer has none */
+	double cv_error; /* root mean square of the inner folds' residuals */
+	double cv_error_mean; /* the same for guessing each model's mean */
 	double seconds;
 };
 

@@ -11,7 +11,10 @@
 
 #include "lib/lab/train_parts.h"
 
-static const float BLOCK_WEIGHT = 0.57735027F; /* 1 / sqrt(3): all blocks alike */
+/* Roots of each block's share of the inner product. */
+static const float WEIGHT_WORDS = 0.53452248F; /* 2 / 7 */
+static const float WEIGHT_GRAMS = 0.75592895F; /* 4 / 7 */
+static const float WEIGHT_WAVES = 0.37796447F; /* 1 / 7 */
 static const float SHAPE_STILL = 1e-4F;	       /* a deviation below this says nothing */
 
 enum { PROGRESS_EVERY = 512 };
@@ -130,7 +133,9 @@ features_new(struct features **out, struct train_job *j, struct err *e)
 	f->start = matrix_new(f->n + 1, sizeof(*f->start));
 	f->waves = matrix_new(f->n * PROJECT_WAVES, sizeof(float));
 	project_basis_init(&f->basis, f->seed);
-	f->basis.weight_words = f->basis.weight_grams = f->basis.weight_waves = BLOCK_WEIGHT;
+	f->basis.weight_words = WEIGHT_WORDS;
+	f->basis.weight_grams = WEIGHT_GRAMS;
+	f->basis.weight_waves = WEIGHT_WAVES;
 	f->basis.rarity = f->rarity;
 	f->basis.shape_mean = f->shape;
 	f->basis.shape_scale = f->shape + TEXT_SHAPES;

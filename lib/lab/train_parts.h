@@ -58,6 +58,9 @@ struct train_ops {
 /* Mean score of model m over the rows that have one. */
 float train_mean(const struct train_job *j, size_t m);
 
+/* train_error.c: the standard error of guesses, put into the file */
+MUST enum err_code train_error(struct buf *file, const struct train_job *j, struct err *e);
+
 /* train_file.c: the sections of a file while they are gathered */
 
 struct train_file {

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "lib/base/utf8.h"
+#include "lib/routing/scorer_courtesy.h"
 #include "lib/routing/scorer_shape.h"
 #include "lib/routing/scorer_text.h"
 
@@ -205,7 +206,7 @@ size_t
 text_read(struct text_scratch *s, size_t *words, const char *text, size_t len)
 {
 	struct shape shape;
-	size_t n, terms;
+	size_t n, terms, skip;
 
 	memset(s->counts, 0, sizeof(s->counts));
 	if (len <= TEXT_UNITS_MAX) {
@@ -214,11 +215,13 @@ text_read(struct text_scratch *s, size_t *words, const char *text, size_t len)
 		n = text_units(s->units, TEXT_PART_UNITS, text, text + len);
 		n += text_units(s->units + n, TEXT_PART_UNITS, text_tail(text, len), text + len);
 	}
+	skip = courtesy_units(s->units, n);
+	n -= skip;
 	shape_begin(&shape);
-	shape_units(&shape, s->units, n);
-	terms = text_words(s, s->units, n, &shape);
+	shape_units(&shape, s->units + skip, n);
+	terms = text_words(s, s->units + skip, n, &shape);
 	*words = terms;
-	terms = text_grams(s, terms, s->units, n);
+	terms = text_grams(s, terms, s->units + skip, n);
 	shape_end(s->shape, &shape);
 	return terms;
 }

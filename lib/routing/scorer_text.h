@@ -3,7 +3,7 @@
  * scorer_text.h - a prompt as numbers: hashed n-grams and the shape of the text
  *
  * The same code serves training and deciding. Letter case and the amount of white space change
- * nothing. Long prompts are seen by their first and last TEXT_PART_UNITS characters.
+ * nothing, nor do courtesies that it begins with. Long prompts are seen by their first and last TEXT_PART_UNITS characters.
  */
 #pragma once
 

@@ -253,6 +253,65 @@ Test(scorer, letter_case_and_spaces_change_nothing)
 	cr_assert_float_eq(a[0].quality, b[0].quality, 1e-6);
 }
 
+static float
+asked_quality(const struct scorer *s, const char *text)
+{
+	const struct scorer_input in = {.text = text, .len = strlen(text)};
+	struct scorer_guess out[3];
+	void *scratch = scratch_new(s);
+
+	scorer_guess(s, out, &in, scratch);
+	free(scratch);
+	return out[0].quality;
+}
+
+Test(scorer, courtesies_before_the_question_change_nothing)
+{
+	AUTO(world_fini) struct world w;
+	AUTO(scorer_free) struct scorer *s = NULL;
+	AUTO(buf_fini) struct buf file = BUF_INIT;
+	struct err e;
+	float bare;
+
+	world_init(&w);
+	world_train(&file, &w, SCORER_LINEAR);
+	cr_assert_eq(scorer_open(&s, SCORER_LINEAR, "f", file.data, file.len, &e), ERR_OK);
+	bare = asked_quality(s, "The tensor converges. Which lemma?");
+	cr_expect_eq(bare, asked_quality(s, "Hey, I need your help. Thanks!\n\nThe tensor "
+					    "converges. Which lemma?"));
+	cr_expect_eq(bare, asked_quality(s, "Good morning! A quick question: The tensor "
+					    "converges. Which lemma?"));
+	cr_expect_neq(bare, asked_quality(s, "Dinner. The tensor converges. Which lemma?"),
+		"what is no courtesy counts");
+	cr_expect_neq(asked_quality(s, "Could you help me?"), asked_quality(s, ""),
+		"a text of nothing else is looked at");
+}
+
+Test(scorer, knows_its_error)
+{
+	static const enum scorer_id ids[] = {SCORER_LINEAR, SCORER_KNN, SCORER_ELO, SCORER_CLUSTER,
+		SCORER_MLP, SCORER_MF, SCORER_IRT, SCORER_ENSEMBLE};
+	AUTO(world_fini) struct world w;
+
+	world_init(&w);
+	for (size_t i = 0; i < ARRAY_LEN(ids); i++) {
+		AUTO(scorer_free) struct scorer *s = NULL;
+		AUTO(buf_fini) struct buf file = BUF_INIT;
+		const struct scorer_input in = {.text = "cat", .len = 3};
+		struct scorer_guess out[3];
+		struct err e;
+		void *scratch;
+
+		world_train(&file, &w, ids[i]);
+		cr_assert_eq(scorer_open(&s, ids[i], "f", file.data, file.len, &e), ERR_OK);
+		scratch = scratch_new(s);
+		scorer_guess(s, out, &in, scratch);
+		free(scratch);
+		cr_expect(out[0].error > 0 && out[0].error < 0.5F, "%s: %g", scorer_name(ids[i]),
+			(double)out[0].error);
+	}
+}
+
 Test(scorer, refuses_damaged_files)
 {
 	AUTO(world_fini) struct world w;
