@@ -12,13 +12,13 @@
 enum { PAIR_ROWS = 3, PAIR_VECTORS = 4 };
 
 /* Partial sums of 8 columns to sums of 8 columns: of 0 1 | 2 3 and 4 5 | 6 7, in order. */
-ALWAYS_INLINE vi
+static ALWAYS_INLINE vi
 pair_sums(vi a, vi b)
 {
 	return _mm256_permute4x64_epi64(_mm256_hadd_epi32(a, b), 0xd8);
 }
 
-ALWAYS_INLINE void
+static ALWAYS_INLINE void
 pair_pass(uint32_t *tile, size_t stride, const uint32_t *a, const uint8_t *panel, size_t units,
 	const unsigned rows)
 {

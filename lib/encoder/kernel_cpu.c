@@ -118,12 +118,12 @@ bool
 kernel_cpu_has(enum kernel_cpu what)
 {
 	/* Two threads that look at once find the same. */
-	static atomic_uint known;
-	unsigned has = atomic_load_explicit(&known, memory_order_relaxed);
+	static atomic_uint cpu_found;
+	unsigned has = atomic_load_explicit(&cpu_found, memory_order_relaxed);
 
 	if (has == 0) {
 		has = look() | 1u << KERNEL_CPUS;
-		atomic_store_explicit(&known, has, memory_order_relaxed);
+		atomic_store_explicit(&cpu_found, has, memory_order_relaxed);
 	}
 	return (has & 1u << what) != 0;
 }

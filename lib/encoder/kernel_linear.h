@@ -58,7 +58,7 @@ linear_take(void *ctx, uint32_t thread, uint32_t threads)
 }
 
 /* VF_LANES elements of a product as floats, bias added. */
-ALWAYS_INLINE vf
+static ALWAYS_INLINE vf
 linear_sum(const struct kernel_image *m, const void *tile, size_t at, size_t column,
 	const struct row_scale *scale)
 {
@@ -74,7 +74,7 @@ linear_sum(const struct kernel_image *m, const void *tile, size_t at, size_t col
 }
 
 /* A tile through the epilogue to its place. */
-ALWAYS_INLINE void
+static ALWAYS_INLINE void
 linear_finish_as(const enum kernel_epilogue kind, const struct linear_job *j, const void *tile,
 	size_t column, unsigned row, unsigned rows)
 {

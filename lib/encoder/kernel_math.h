@@ -12,7 +12,7 @@
 #include "lib/encoder/kernel_vec.h"
 
 /* Relative error <= 2e-7. Below -87 it stays at exp(-87), 1.6e-38; above 88 at exp(88). */
-ALWAYS_INLINE vf
+static ALWAYS_INLINE vf
 vf_exp(vf x)
 {
 	vf n, r, p;
@@ -30,7 +30,7 @@ vf_exp(vf x)
 }
 
 /* Absolute error <= 3e-7. */
-ALWAYS_INLINE vf
+static ALWAYS_INLINE vf
 vf_tanh(vf x)
 {
 	const vf one = vf_set(1.0f);
@@ -40,7 +40,7 @@ vf_tanh(vf x)
 
 /* x/2 (1 + erf(x / sqrt 2)): erf as a quotient of two polynomials of degree 5 in x^2 / 2; at 3.9
  * it is 1 less 3.5e-8. Absolute error <= 1e-6 (of the result's size above 8). */
-ALWAYS_INLINE vf
+static ALWAYS_INLINE vf
 vf_gelu(vf x)
 {
 	const vf edge = vf_set(3.9f);
@@ -63,7 +63,7 @@ vf_gelu(vf x)
 }
 
 /* x/2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))), in the form x / (1 + exp(-2 ...)). */
-ALWAYS_INLINE vf
+static ALWAYS_INLINE vf
 vf_gelu_tanh(vf x)
 {
 	vf u = vf_mul(x, vf_fma(vf_mul(x, x), vf_set(0.0713548163f), vf_set(1.59576912f)));
@@ -72,7 +72,7 @@ vf_gelu_tanh(vf x)
 }
 
 /* An epilogue that needs no second matrix. kind is known where this is inlined. */
-ALWAYS_INLINE vf
+static ALWAYS_INLINE vf
 vf_activate(const enum kernel_epilogue kind, vf x)
 {
 	switch (kind) {

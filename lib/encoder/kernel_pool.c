@@ -40,13 +40,11 @@ struct kernel_pool {
 	struct helper helpers[KERNEL_POOL_MOST];
 };
 
-static void
-look_again(void)
-{
 #if defined(__x86_64__)
-	__builtin_ia32_pause();
+#define LOOK_AGAIN() __builtin_ia32_pause()
+#else
+#define LOOK_AGAIN() ((void)0)
 #endif
-}
 
 /* Wait until *word is no longer seen. EINTR and spurious ends are seen as such by the loop. */
 static void
@@ -55,7 +53,7 @@ wait_change(atomic_uint *word, unsigned seen, atomic_uint *sleepers)
 	for (int i = 0; i < LOOKS; i++) {
 		if (atomic_load_explicit(word, memory_order_acquire) != seen)
 			return;
-		look_again();
+		LOOK_AGAIN();
 	}
 	atomic_fetch_add(sleepers, 1);
 	while (atomic_load(word) == seen)

@@ -28,13 +28,13 @@ enum product_dot {
 	DOT_BYTES,
 };
 
-ALWAYS_INLINE vi
+static ALWAYS_INLINE vi
 product_fma(vi sum, vi a, vi b)
 {
 	return vi_of_bits(vf_fma(vf_of_bits(a), vf_of_bits(b), vf_of_bits(sum)));
 }
 
-ALWAYS_INLINE vi
+static ALWAYS_INLINE vi
 product_dot(const enum product_dot kind, vi sum, vi a, vi b)
 {
 #ifdef __AVX512BF16__
@@ -76,7 +76,7 @@ product_dot(const enum product_dot kind, vi sum, vi a, vi b)
 		vi_store(tile + r * stride + VF_LANES, right##r);                                  \
 	}
 
-ALWAYS_INLINE void
+static ALWAYS_INLINE void
 product_pass(const enum product_dot kind, uint32_t *tile, size_t stride, const uint32_t *a,
 	const uint8_t *panel, size_t units, const unsigned rows)
 {
@@ -107,7 +107,7 @@ product_pass(const enum product_dot kind, uint32_t *tile, size_t stride, const u
 	PRODUCT_EACH(PRODUCT_STORE)
 }
 
-ALWAYS_INLINE void
+static ALWAYS_INLINE void
 product_rows(const enum product_dot kind, uint32_t *tile, size_t stride, const uint32_t *a,
 	const uint8_t *panel, size_t units, const unsigned rows)
 {

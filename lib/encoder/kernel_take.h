@@ -15,14 +15,14 @@
 enum { TAKE_SLACK = 64 };
 
 /* VF_LANES floats of a row from `at` on; nothing but zero after its end. */
-ALWAYS_INLINE vf
+static ALWAYS_INLINE vf
 take_floats(const float *row, size_t at, size_t have)
 {
 	return at < have ? vf_load(row + at) : vf_set(0);
 }
 
 /* The units of 4 bytes that elements of one dtype make, VF_LANES of them from unit `at` on. */
-ALWAYS_INLINE vi
+static ALWAYS_INLINE vi
 take_units(const enum encoder_dtype dtype, const float *row, size_t at, size_t have, float inverse,
 	int32_t zero)
 {
@@ -44,7 +44,7 @@ take_units(const enum encoder_dtype dtype, const float *row, size_t at, size_t h
 }
 
 /* Scale and zero point of a row, so that 0 is exact and the whole range is used. */
-ALWAYS_INLINE struct row_scale
+static ALWAYS_INLINE struct row_scale
 take_scale(const float *row, size_t have)
 {
 	vf low = vf_set(0), high = vf_set(0);
@@ -65,7 +65,7 @@ take_scale(const float *row, size_t have)
 
 /* Interleave rows (at most VF_LANES) into dst, whose units lie `width` apart; rows < width only
  * where the units are stored in order and the overrun of one is the place of the next. */
-ALWAYS_INLINE void
+static ALWAYS_INLINE void
 take_rows(const enum encoder_dtype dtype, uint32_t *dst, size_t width, struct row_scale *scales,
 	const float *x, size_t have, size_t stride, unsigned rows, size_t units)
 {

@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ALWAYS_INLINE static inline __attribute__((always_inline))
+#define ALWAYS_INLINE inline __attribute__((always_inline))
 
 /* Before a loop over registers: its bound is known where it is inlined, and it must disappear. */
 #ifdef __clang__
@@ -29,36 +29,36 @@ typedef __m512 vf;
 typedef __m512i vi;
 
 /* clang-format off */
-ALWAYS_INLINE vf vf_load(const float *p) { return _mm512_loadu_ps(p); }
-ALWAYS_INLINE void vf_store(float *p, vf a) { _mm512_storeu_ps(p, a); }
-ALWAYS_INLINE vf vf_set(float a) { return _mm512_set1_ps(a); }
-ALWAYS_INLINE vf vf_add(vf a, vf b) { return _mm512_add_ps(a, b); }
-ALWAYS_INLINE vf vf_sub(vf a, vf b) { return _mm512_sub_ps(a, b); }
-ALWAYS_INLINE vf vf_mul(vf a, vf b) { return _mm512_mul_ps(a, b); }
-ALWAYS_INLINE vf vf_div(vf a, vf b) { return _mm512_div_ps(a, b); }
-ALWAYS_INLINE vf vf_max(vf a, vf b) { return _mm512_max_ps(a, b); }
-ALWAYS_INLINE vf vf_min(vf a, vf b) { return _mm512_min_ps(a, b); }
-ALWAYS_INLINE vf vf_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
-ALWAYS_INLINE vf vf_round(vf a) { return _mm512_roundscale_ps(a, 8); }
-ALWAYS_INLINE vf vf_of_int(vi a) { return _mm512_cvtepi32_ps(a); }
-ALWAYS_INLINE vi vi_of_float(vf a) { return _mm512_cvtps_epi32(a); }
-ALWAYS_INLINE vf vf_of_bits(vi a) { return _mm512_castsi512_ps(a); }
-ALWAYS_INLINE vi vi_of_bits(vf a) { return _mm512_castps_si512(a); }
-ALWAYS_INLINE vi vi_load(const void *p) { return _mm512_loadu_si512(p); }
-ALWAYS_INLINE void vi_store(void *p, vi a) { _mm512_storeu_si512(p, a); }
-ALWAYS_INLINE vi vi_set(int32_t a) { return _mm512_set1_epi32(a); }
-ALWAYS_INLINE vi vi_add(vi a, vi b) { return _mm512_add_epi32(a, b); }
-ALWAYS_INLINE vi vi_sub(vi a, vi b) { return _mm512_sub_epi32(a, b); }
-ALWAYS_INLINE vi vi_and(vi a, vi b) { return _mm512_and_si512(a, b); }
-ALWAYS_INLINE vi vi_mul(vi a, vi b) { return _mm512_mullo_epi32(a, b); }
-ALWAYS_INLINE vi vi_shl(vi a, unsigned n) { return _mm512_slli_epi32(a, n); }
-ALWAYS_INLINE float vf_sum(vf a) { return _mm512_reduce_add_ps(a); }
-ALWAYS_INLINE float vf_highest(vf a) { return _mm512_reduce_max_ps(a); }
-ALWAYS_INLINE float vf_lowest(vf a) { return _mm512_reduce_min_ps(a); }
+static ALWAYS_INLINE vf vf_load(const float *p) { return _mm512_loadu_ps(p); }
+static ALWAYS_INLINE void vf_store(float *p, vf a) { _mm512_storeu_ps(p, a); }
+static ALWAYS_INLINE vf vf_set(float a) { return _mm512_set1_ps(a); }
+static ALWAYS_INLINE vf vf_add(vf a, vf b) { return _mm512_add_ps(a, b); }
+static ALWAYS_INLINE vf vf_sub(vf a, vf b) { return _mm512_sub_ps(a, b); }
+static ALWAYS_INLINE vf vf_mul(vf a, vf b) { return _mm512_mul_ps(a, b); }
+static ALWAYS_INLINE vf vf_div(vf a, vf b) { return _mm512_div_ps(a, b); }
+static ALWAYS_INLINE vf vf_max(vf a, vf b) { return _mm512_max_ps(a, b); }
+static ALWAYS_INLINE vf vf_min(vf a, vf b) { return _mm512_min_ps(a, b); }
+static ALWAYS_INLINE vf vf_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
+static ALWAYS_INLINE vf vf_round(vf a) { return _mm512_roundscale_ps(a, 8); }
+static ALWAYS_INLINE vf vf_of_int(vi a) { return _mm512_cvtepi32_ps(a); }
+static ALWAYS_INLINE vi vi_of_float(vf a) { return _mm512_cvtps_epi32(a); }
+static ALWAYS_INLINE vf vf_of_bits(vi a) { return _mm512_castsi512_ps(a); }
+static ALWAYS_INLINE vi vi_of_bits(vf a) { return _mm512_castps_si512(a); }
+static ALWAYS_INLINE vi vi_load(const void *p) { return _mm512_loadu_si512(p); }
+static ALWAYS_INLINE void vi_store(void *p, vi a) { _mm512_storeu_si512(p, a); }
+static ALWAYS_INLINE vi vi_set(int32_t a) { return _mm512_set1_epi32(a); }
+static ALWAYS_INLINE vi vi_add(vi a, vi b) { return _mm512_add_epi32(a, b); }
+static ALWAYS_INLINE vi vi_sub(vi a, vi b) { return _mm512_sub_epi32(a, b); }
+static ALWAYS_INLINE vi vi_and(vi a, vi b) { return _mm512_and_si512(a, b); }
+static ALWAYS_INLINE vi vi_mul(vi a, vi b) { return _mm512_mullo_epi32(a, b); }
+static ALWAYS_INLINE vi vi_shl(vi a, unsigned n) { return _mm512_slli_epi32(a, n); }
+static ALWAYS_INLINE float vf_sum(vf a) { return _mm512_reduce_add_ps(a); }
+static ALWAYS_INLINE float vf_highest(vf a) { return _mm512_reduce_max_ps(a); }
+static ALWAYS_INLINE float vf_lowest(vf a) { return _mm512_reduce_min_ps(a); }
 /* clang-format on */
 
 /* Four vectors of integers, clamped to 0..255, as bytes in order. */
-ALWAYS_INLINE vi
+static ALWAYS_INLINE vi
 vi_bytes(vi a, vi b, vi c, vi d)
 {
 	const vi order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
@@ -68,7 +68,7 @@ vi_bytes(vi a, vi b, vi c, vi d)
 }
 
 /* Rows become columns. */
-ALWAYS_INLINE void
+static ALWAYS_INLINE void
 vi_transpose(vi r[VF_LANES])
 {
 	vi t[VF_LANES];
@@ -109,33 +109,33 @@ typedef __m256 vf;
 typedef __m256i vi;
 
 /* clang-format off */
-ALWAYS_INLINE vf vf_load(const float *p) { return _mm256_loadu_ps(p); }
-ALWAYS_INLINE void vf_store(float *p, vf a) { _mm256_storeu_ps(p, a); }
-ALWAYS_INLINE vf vf_set(float a) { return _mm256_set1_ps(a); }
-ALWAYS_INLINE vf vf_add(vf a, vf b) { return _mm256_add_ps(a, b); }
-ALWAYS_INLINE vf vf_sub(vf a, vf b) { return _mm256_sub_ps(a, b); }
-ALWAYS_INLINE vf vf_mul(vf a, vf b) { return _mm256_mul_ps(a, b); }
-ALWAYS_INLINE vf vf_div(vf a, vf b) { return _mm256_div_ps(a, b); }
-ALWAYS_INLINE vf vf_max(vf a, vf b) { return _mm256_max_ps(a, b); }
-ALWAYS_INLINE vf vf_min(vf a, vf b) { return _mm256_min_ps(a, b); }
-ALWAYS_INLINE vf vf_fma(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }
-ALWAYS_INLINE vf vf_round(vf a) { return _mm256_round_ps(a, 8); }
-ALWAYS_INLINE vf vf_of_int(vi a) { return _mm256_cvtepi32_ps(a); }
-ALWAYS_INLINE vi vi_of_float(vf a) { return _mm256_cvtps_epi32(a); }
-ALWAYS_INLINE vf vf_of_bits(vi a) { return _mm256_castsi256_ps(a); }
-ALWAYS_INLINE vi vi_of_bits(vf a) { return _mm256_castps_si256(a); }
-ALWAYS_INLINE vi vi_load(const void *p) { return _mm256_loadu_si256(p); }
-ALWAYS_INLINE void vi_store(void *p, vi a) { _mm256_storeu_si256(p, a); }
-ALWAYS_INLINE vi vi_set(int32_t a) { return _mm256_set1_epi32(a); }
-ALWAYS_INLINE vi vi_add(vi a, vi b) { return _mm256_add_epi32(a, b); }
-ALWAYS_INLINE vi vi_sub(vi a, vi b) { return _mm256_sub_epi32(a, b); }
-ALWAYS_INLINE vi vi_and(vi a, vi b) { return _mm256_and_si256(a, b); }
-ALWAYS_INLINE vi vi_mul(vi a, vi b) { return _mm256_mullo_epi32(a, b); }
-ALWAYS_INLINE vi vi_shl(vi a, unsigned n) { return _mm256_slli_epi32(a, (int)n); }
+static ALWAYS_INLINE vf vf_load(const float *p) { return _mm256_loadu_ps(p); }
+static ALWAYS_INLINE void vf_store(float *p, vf a) { _mm256_storeu_ps(p, a); }
+static ALWAYS_INLINE vf vf_set(float a) { return _mm256_set1_ps(a); }
+static ALWAYS_INLINE vf vf_add(vf a, vf b) { return _mm256_add_ps(a, b); }
+static ALWAYS_INLINE vf vf_sub(vf a, vf b) { return _mm256_sub_ps(a, b); }
+static ALWAYS_INLINE vf vf_mul(vf a, vf b) { return _mm256_mul_ps(a, b); }
+static ALWAYS_INLINE vf vf_div(vf a, vf b) { return _mm256_div_ps(a, b); }
+static ALWAYS_INLINE vf vf_max(vf a, vf b) { return _mm256_max_ps(a, b); }
+static ALWAYS_INLINE vf vf_min(vf a, vf b) { return _mm256_min_ps(a, b); }
+static ALWAYS_INLINE vf vf_fma(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }
+static ALWAYS_INLINE vf vf_round(vf a) { return _mm256_round_ps(a, 8); }
+static ALWAYS_INLINE vf vf_of_int(vi a) { return _mm256_cvtepi32_ps(a); }
+static ALWAYS_INLINE vi vi_of_float(vf a) { return _mm256_cvtps_epi32(a); }
+static ALWAYS_INLINE vf vf_of_bits(vi a) { return _mm256_castsi256_ps(a); }
+static ALWAYS_INLINE vi vi_of_bits(vf a) { return _mm256_castps_si256(a); }
+static ALWAYS_INLINE vi vi_load(const void *p) { return _mm256_loadu_si256(p); }
+static ALWAYS_INLINE void vi_store(void *p, vi a) { _mm256_storeu_si256(p, a); }
+static ALWAYS_INLINE vi vi_set(int32_t a) { return _mm256_set1_epi32(a); }
+static ALWAYS_INLINE vi vi_add(vi a, vi b) { return _mm256_add_epi32(a, b); }
+static ALWAYS_INLINE vi vi_sub(vi a, vi b) { return _mm256_sub_epi32(a, b); }
+static ALWAYS_INLINE vi vi_and(vi a, vi b) { return _mm256_and_si256(a, b); }
+static ALWAYS_INLINE vi vi_mul(vi a, vi b) { return _mm256_mullo_epi32(a, b); }
+static ALWAYS_INLINE vi vi_shl(vi a, unsigned n) { return _mm256_slli_epi32(a, (int)n); }
 /* clang-format on */
 
 /* Halves folded onto each other: the order of additions is part of the result. */
-ALWAYS_INLINE float
+static ALWAYS_INLINE float
 vf_sum(vf a)
 {
 	__m128 s = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
@@ -144,7 +144,7 @@ vf_sum(vf a)
 	return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
 }
 
-ALWAYS_INLINE float
+static ALWAYS_INLINE float
 vf_highest(vf a)
 {
 	__m128 s = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
@@ -153,14 +153,14 @@ vf_highest(vf a)
 	return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
 }
 
-ALWAYS_INLINE float
+static ALWAYS_INLINE float
 vf_lowest(vf a)
 {
 	return -vf_highest(vf_sub(vf_set(0), a));
 }
 
 /* Four vectors of integers, clamped to 0..255, as bytes in order. */
-ALWAYS_INLINE vi
+static ALWAYS_INLINE vi
 vi_bytes(vi a, vi b, vi c, vi d)
 {
 	const vi order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
@@ -170,7 +170,7 @@ vi_bytes(vi a, vi b, vi c, vi d)
 }
 
 /* Rows become columns. */
-ALWAYS_INLINE void
+static ALWAYS_INLINE void
 vi_transpose(vi r[VF_LANES])
 {
 	vi t[VF_LANES];
