@@ -404,6 +404,10 @@ check_route(struct check *k, size_t at)
 			if (strcmp(name, r->models[j]) == 0)
 				check_fault(k, path.text, "`%.60s` is listed twice", name);
 	}
+	for (size_t i = 0; i < r->fallbacks_len; i++)
+		if (!is_model(k, r->fallbacks[i]) && !names_has(&k->routes, r->fallbacks[i]))
+			check_dangling(k, path_of(&path, "routes[%zu].fallbacks[%zu]", at, i),
+				"model or route", r->fallbacks[i], &k->models);
 	(void)path_of(&path, "routes[%zu].default_model", at);
 	if (r->default_model != NULL && !is_model(k, r->default_model))
 		check_dangling(k, path.text, "model", r->default_model, &k->models);

@@ -84,6 +84,24 @@ err_counts(enum err_code code)
 	return (err_rows[err_code_checked(code)].policy & COUNTS) != 0;
 }
 
+bool
+err_retries(enum err_code code)
+{
+	return (err_rows[err_code_checked(code)].policy & RETRIES) != 0;
+}
+
+bool
+err_wants_larger(enum err_code code)
+{
+	return (err_rows[err_code_checked(code)].policy & LARGER) != 0;
+}
+
+bool
+err_wants_other(enum err_code code)
+{
+	return (err_rows[err_code_checked(code)].policy & OTHER_MODEL) != 0;
+}
+
 enum err_code
 err_code_checked(uint32_t raw)
 {

@@ -16,6 +16,9 @@
 enum {
 	CASCADES = 1 << 0, /* the next candidate may answer instead */
 	COUNTS = 1 << 1,   /* says something bad about the deployment's health */
+	RETRIES = 1 << 3,  /* may be over in a moment: the same deployment can be tried again */
+	LARGER = 1 << 4,   /* only who has a larger context may do better */
+	OTHER_MODEL = 1 << 5, /* the same upstream model would say the same */
 };
 
 /*
@@ -41,17 +44,17 @@ enum {
 	X(ERR_DEADLINE,       "deadline_exceeded",   504, "server_error",          0)              \
 	/* what an upstream or its worker did */                                                   \
 	X(ERR_BAD_REQUEST,    "upstream_bad_request", 400, "invalid_request_error", 0)             \
-	X(ERR_CONTEXT_LENGTH, "context_length_exceeded", 400, "invalid_request_error", CASCADES)   \
-	X(ERR_POLICY,         "content_policy",      400, "invalid_request_error", CASCADES)       \
+	X(ERR_CONTEXT_LENGTH, "context_length_exceeded", 400, "invalid_request_error", CASCADES | LARGER)   \
+	X(ERR_POLICY,         "content_policy",      400, "invalid_request_error", CASCADES | OTHER_MODEL)       \
 	X(ERR_UPSTREAM_AUTH,  "upstream_auth",       502, "server_error",          CASCADES | COUNTS) \
 	X(ERR_UPSTREAM_MODEL, "upstream_model_not_found", 502, "server_error",     CASCADES | COUNTS) \
 	X(ERR_UNSUPPORTED,    "unsupported",         400, "invalid_request_error", CASCADES)       \
-	X(ERR_RATE_LIMITED,   "rate_limited",        429, "rate_limit_error",      CASCADES)       \
-	X(ERR_OVERLOADED,     "overloaded",          503, "server_error",          CASCADES | COUNTS) \
+	X(ERR_RATE_LIMITED,   "rate_limited",        429, "rate_limit_error",      CASCADES | RETRIES)       \
+	X(ERR_OVERLOADED,     "overloaded",          503, "server_error",          CASCADES | COUNTS | RETRIES) \
 	X(ERR_TIMEOUT,        "upstream_timeout",    504, "server_error",          CASCADES | COUNTS) \
-	X(ERR_CONNECT,        "upstream_connect",    502, "server_error",          CASCADES | COUNTS) \
-	X(ERR_RESET,          "upstream_reset",      502, "server_error",          CASCADES | COUNTS) \
-	X(ERR_CUT,            "upstream_cut",        502, "server_error",          CASCADES | COUNTS) \
+	X(ERR_CONNECT,        "upstream_connect",    502, "server_error",          CASCADES | COUNTS | RETRIES) \
+	X(ERR_RESET,          "upstream_reset",      502, "server_error",          CASCADES | COUNTS | RETRIES) \
+	X(ERR_CUT,            "upstream_cut",        502, "server_error",          CASCADES | COUNTS | RETRIES) \
 	X(ERR_MALFORMED,      "upstream_malformed",  502, "server_error",          CASCADES | COUNTS) \
 	X(ERR_UPSTREAM,       "upstream_error",      502, "server_error",          CASCADES | COUNTS) \
 	X(ERR_WORKER_DIED,    "worker_died",         502, "server_error",          CASCADES)       \
@@ -87,6 +90,9 @@ const char *err_openai_type(enum err_code code);
 unsigned err_http_status(enum err_code code);
 bool err_cascades(enum err_code code);
 bool err_counts(enum err_code code);
+bool err_retries(enum err_code code);
+bool err_wants_larger(enum err_code code);
+bool err_wants_other(enum err_code code);
 
 /* A code read from a message or from the board: ERR_SYS where it is out of range. */
 enum err_code err_code_checked(uint32_t raw);

@@ -182,3 +182,12 @@ void session_apply(struct work *w);
 /* route_reason.c: one line of printable ASCII */
 void reason_make(struct work *w);
 void reason_say(struct route_decision *d, const char *text);
+
+/* route_fallback.c */
+/* Add who is tried after those that are ranked. */
+void fallback_append(struct work *w);
+/* Nobody is left: rank the fallbacks alone; false: there are none either. */
+bool fallback_instead(struct work *w);
+/* Do all names exist? ERR_MODEL. */
+MUST enum err_code fallback_check(const struct route_request *r, const struct route_catalog *c,
+	struct err *e);

@@ -121,6 +121,7 @@ route_collect(struct work *w)
 	size_t i, place;
 	bool unsure;
 
+	w->out->dropped_len = 0;
 	for (i = 0; i < w->c->len; i++) {
 		d = &w->c->deployments[i];
 		if (!route_means(w, d, &place))
@@ -221,6 +222,8 @@ route_decide(struct route_decision *out, const struct route_request *r,
 	w.c = c;
 	w.rules = rules;
 	rc = names_resolve(&w.named, r, c, e);
+	if (rc == ERR_OK)
+		rc = fallback_check(r, c, e);
 	if (rc != ERR_OK)
 		return rc;
 	route_limits(out, w.named.route);
@@ -228,6 +231,8 @@ route_decide(struct route_decision *out, const struct route_request *r,
 		(void)snprintf(out->arm, sizeof(out->arm), "%s", w.named.arm->name);
 	route_favour(&w);
 	route_collect(&w);
+	if (w.len == 0 && fallback_instead(&w))
+		return ERR_OK;
 	if (w.len == 0)
 		return route_empty(&w, e);
 	if (!plan_make(&w)) {
@@ -241,6 +246,7 @@ route_decide(struct route_decision *out, const struct route_request *r,
 	out->ranked_len = MIN(w.len, (size_t)ROUTE_CANDIDATES_MAX);
 	for (i = 0; i < out->ranked_len; i++)
 		out->ranked[i] = w.entries[i].c;
+	fallback_append(&w);
 	reason_make(&w);
 	return ERR_OK;
 }

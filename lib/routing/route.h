@@ -83,6 +83,8 @@ struct route_request {
 	double threshold;
 	uint64_t who;		/* of the user or session, for experiments; 0: not known, by seed */
 	const struct route_session *session; /* NULL: the request belongs to none */
+	const char *const *fallbacks; /* names to try after the candidates, instead of the route's */
+	size_t fallbacks_len;
 	const struct route_judge *judge; /* NULL: only scorers without a file can be asked */
 };
 
@@ -132,6 +134,7 @@ struct route_decision {
 	bool abstained; /* its gain was within its error: the best single model was taken */
 	struct route_session session; /* where the conversation is now; model 0: not a session's */
 	uint32_t attempts, first_byte_ms, request_ms; /* of the route, 0: the defaults */
+	uint32_t fallbacks; /* of those ranked: they come last, in their own order */
 	uint32_t retries, hedge_ms, hold;
 	enum mid_stream mid_stream;
 	struct route_candidate ranked[ROUTE_CANDIDATES_MAX]; /* best first */

@@ -117,17 +117,18 @@ attempt_account(struct request *r, const struct msg_chat_end *end)
 
 /* What it cost is what its upstream bills: the prompt, and the tokens that came. */
 void
-attempt_close(struct request *r, enum err_code code, uint16_t http)
+attempt_close(struct request *r, enum err_code code, uint16_t http, enum attempt_bill bill)
 {
 	const struct msg_chat_end end = {
 		.prompt_tokens = r->prompt_guess, .completion_tokens = r->delta_tokens};
+	bool billed = bill == ATTEMPT_BILLED || r->received > 0;
 
-	if (r->received > 0)
+	if (billed)
 		attempt_account(r, &end);
-	record_attempt(r, code, http, r->received > 0 ? &end : NULL);
+	record_attempt(r, code, http, billed ? &end : NULL);
 }
 
-static void
+void
 attempt_broken(struct request *r, enum err_code code, const char *text)
 {
 	struct err e;
@@ -169,12 +170,27 @@ attempt_on_hop(void *arg)
 	attempt_broken(r, ERR_TIMEOUT, "no answer within its deadline");
 }
 
+uint32_t
+attempt_first_ms(const struct request *r)
+{
+	return r->route_first_byte_ms > 0 ? r->route_first_byte_ms
+					  : attempt_row(r)->first_byte_ms;
+}
+
+void
+attempt_arm_hop(struct request *r)
+{
+	r->hop_timer.fn = attempt_on_hop;
+	r->hop_timer.arg = r;
+	loop_timer_set(r->g->w->loop, &r->hop_timer,
+		r->attempt_ns + clock_ms_to_ns((uint64_t)attempt_first_ms(r) + GRACE_MS));
+}
+
 static MUST enum err_code
 attempt_send(struct request *r, struct err *e)
 {
 	const struct catalog_row *row = attempt_row(r);
-	uint32_t first_ms =
-		r->route_first_byte_ms > 0 ? r->route_first_byte_ms : row->first_byte_ms;
+	uint32_t first_ms = attempt_first_ms(r);
 	struct msg m = {.type = MSG_CHAT_START,
 		.head = {.request_id = ++r->g->next_attempt * REQUESTS_MAX + r->index,
 			.deadline_ns = r->deadline_ns},
@@ -194,14 +210,12 @@ attempt_send(struct request *r, struct err *e)
 	bytes_unref(&body);
 	if (code != ERR_OK)
 		return code;
-	r->attempts++;
+	r->attempt_n = ++r->attempts;
 	r->attempt_id = m.head.request_id;
 	r->attempt_ns = clock_ns();
 	r->seq = r->delta_tokens = 0;
 	r->received = r->credited = 0;
-	r->hop_timer = (struct loop_timer){.fn = attempt_on_hop, .arg = r};
-	loop_timer_set(r->g->w->loop, &r->hop_timer,
-		r->attempt_ns + clock_ms_to_ns((uint64_t)first_ms + GRACE_MS));
+	attempt_arm_hop(r);
 	gateway_count(r->g, COUNTER_REQ_ATTEMPTS, 1);
 	if (r->attempts > 1)
 		gateway_count(r->g, COUNTER_REQ_CASCADES, 1);
@@ -283,6 +297,17 @@ attempt_park(struct request *r)
 	loop_timer_set(r->g->w->loop, &r->park_timer, clock_ns() + clock_ms_to_ns(PARK_MS));
 }
 
+bool
+attempt_start_good(struct request *r)
+{
+	size_t i = 0;
+
+	if (r->attempts >= r->attempts_max || attempt_pick(r, &i) != WORKER_GOOD)
+		return false;
+	r->candidate_state[i] = CANDIDATE_TRIED;
+	return attempt_send(r, NULL) == ERR_OK;
+}
+
 void
 attempt_next(struct request *r)
 {
@@ -303,12 +328,15 @@ attempt_next(struct request *r)
 		r->candidate_state[i] = CANDIDATE_TRIED;
 		if (attempt_send(r, &e) == ERR_OK) {
 			loop_timer_clear(r->g->w->loop, &r->park_timer);
+			hedge_arm(r);
 			return;
 		}
 		log_debug("attempt_unsent", "id=%s backend=%s text=\"%s\"", r->id,
 			attempt_row(r)->backend, e.text);
 		attempt_note(r, &e, 0, NULL);
 	}
+	if (r->attempts < r->attempts_max && chain_retry(r))
+		return;
 	attempt_give_up(r);
 }
 
@@ -328,7 +356,7 @@ attempt_failed(struct request *r, const struct err *e, uint16_t http, struct byt
 {
 	enum stream_verdict verdict;
 
-	attempt_close(r, e->code, http);
+	attempt_close(r, e->code, http, ATTEMPT_AS_HEARD);
 	r->attempt_id = 0;
 	loop_timer_clear(r->g->w->loop, &r->hop_timer);
 	log_debug("attempt_failed", "id=%s backend=%s code=%s http=%u text=\"%s\"", r->id,
@@ -341,6 +369,9 @@ attempt_failed(struct request *r, const struct err *e, uint16_t http, struct byt
 		return;
 	}
 	attempt_note(r, e, http, body);
+	chain_narrow(r, e->code);
+	if (hedge_take_over(r))
+		return;
 	if (verdict == STREAM_WHOLE) {
 		stream_end(r);
 		request_finish(r, 200);
@@ -371,6 +402,7 @@ attempts_board_changed(struct gateway *g)
 				attempt_next(r);
 			continue;
 		}
+		hedge_board_changed(r);
 		board_slot(g->board, (unsigned)r->slot, &info);
 		if (info.generation == r->generation && info.state != SLOT_EMPTY &&
 			info.state != SLOT_BACKOFF)
@@ -408,6 +440,7 @@ attempt_on_delta(struct worker *w, const struct msg *m, struct bytes *payload)
 
 	if (r == NULL)
 		return;
+	hedge_heard(r, m);
 	if (m->chat_delta.seq != r->seq || !r->stream) {
 		attempt_broken(r, ERR_MALFORMED, "a piece of the stream is missing");
 		return;
@@ -437,6 +470,7 @@ attempt_on_end(struct worker *w, const struct msg *m, struct bytes *payload)
 
 	if (r == NULL)
 		return;
+	hedge_heard(r, m);
 	if (m->chat_end.seq != r->seq) {
 		attempt_broken(r, ERR_MALFORMED, "a piece of the stream is missing");
 		return;
@@ -471,6 +505,7 @@ attempt_on_fail(struct worker *w, const struct msg *m, struct bytes *payload)
 
 	if (r == NULL)
 		return;
+	hedge_turn(r, m);
 	fault_note(r, m->chat_fail.fault);
 	(void)msg_str_copy(text, sizeof(text), m->chat_fail.text);
 	for (char *p = text; *p != '\0'; p++)

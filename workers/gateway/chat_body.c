@@ -287,6 +287,60 @@ body_on_metadata(struct body_walk *w, struct json v)
 	return ERR_OK;
 }
 
+/* Who is tried when the candidates fail: shunt's own field, no upstream sees it. */
+static enum err_code
+body_on_fallbacks(struct body_walk *w, struct json v)
+{
+	static const char form[] =
+		"\"fallbacks\" must be an array of at most 16 names of models or routes";
+	char name[MODEL_MAX_LEN];
+	struct json_iter it = json_iter(v);
+	struct json item;
+
+	if (v.type == JSON_NULL)
+		return ERR_OK;
+	if (v.type != JSON_ARRAY)
+		return body_fault(w, "fallbacks", form);
+	while (json_next_item(&it, &item)) {
+		if (w->out->route.fallbacks_len == FALLBACKS_MAX ||
+			!json_copy_text(name, sizeof(name), item) || name[0] == '\0')
+			return body_fault(w, "fallbacks", form);
+		w->out->route.fallbacks_len++;
+		buf_add(&w->out->names, name, strlen(name) + 1);
+	}
+	return ERR_OK;
+}
+
+/* Once all names stand where they stay. */
+static void
+body_point_fallbacks(struct chat_body *b)
+{
+	const char *p = b->names.data;
+
+	for (size_t i = 0; i < b->route.fallbacks_len; i++, p += strlen(p) + 1)
+		b->fallbacks[i] = p;
+	b->route.fallbacks = b->fallbacks;
+}
+
+/* The member from its key on, with the comma that parts it from the next or the one before. */
+static void
+body_cut_member(struct chat_body *out, struct json root, struct json key, struct json value)
+{
+	const char *from = key.p, *to = value.p + value.len, *end = root.p + root.len;
+
+	while (to < end && strchr(" \t\r\n", *to) != NULL)
+		to++;
+	if (*to == ',') {
+		to++;
+	} else {
+		while (from > root.p && *from != ',' && *from != '{')
+			from--;
+		from += *from == '{';
+	}
+	out->cut_at = (uint32_t)(from - root.p);
+	out->cut_len = (uint32_t)(to - from);
+}
+
 #define EP(endpoint) (1U << (endpoint))
 
 /* The members that are understood; all others pass through unread. */
@@ -307,6 +361,8 @@ static const struct body_field {
 	{"max_completion_tokens", EP(ROUTE_CHAT), body_on_max_completion_tokens},
 	{"user", EP(ROUTE_CHAT) | EP(ROUTE_COMPLETIONS), body_on_user},
 	{"metadata", EP(ROUTE_CHAT), body_on_metadata},
+	{"fallbacks", EP(ROUTE_CHAT) | EP(ROUTE_COMPLETIONS) | EP(ROUTE_EMBEDDINGS),
+		body_on_fallbacks},
 	{"route", EP(ROUTE_CHAT) | EP(ROUTE_COMPLETIONS), body_on_route},
 };
 
@@ -332,6 +388,8 @@ body_members(struct body_walk *w, struct json root)
 				return ERR_INPUT;
 			if (f->fn == body_on_model)
 				w->out->model_at = (uint32_t)(value.p - root.p);
+			if (f->fn == body_on_fallbacks)
+				body_cut_member(w->out, root, key, value);
 			break;
 		}
 	}
@@ -436,6 +494,8 @@ chat_body_read(struct chat_body *out, enum route_endpoint endpoint, enum chat_bo
 	}
 	if (out->model_len > 0)
 		out->model_at += (uint32_t)(root.p - body);
+	out->cut_at += out->cut_len > 0 ? (uint32_t)(root.p - body) : 0;
+	body_point_fallbacks(out);
 	body_decode_turns(&w);
 	out->route.endpoint = form == CHAT_BODY_QUESTION ? ROUTE_CHAT : endpoint;
 	return ERR_OK;
@@ -489,6 +549,7 @@ chat_body_move(struct chat_body *to, struct chat_body *from)
 	*to = *from;
 	body_move_name(&to->route.model, from->model, to->model, sizeof(to->model));
 	body_move_name(&to->route.route, from->forced, to->forced, sizeof(to->forced));
+	body_point_fallbacks(to);
 	*from = (struct chat_body){0};
 }
 
@@ -496,5 +557,6 @@ void
 chat_body_fini(struct chat_body *b)
 {
 	buf_fini(&b->text);
+	buf_fini(&b->names);
 	*b = (struct chat_body){0};
 }

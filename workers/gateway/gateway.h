@@ -268,6 +268,8 @@ MUST enum err_code auth_check(const struct auth *a, enum auth_level level, struc
 
 /* ---- chat_body.c: a request body to what routing asks about ------------------------------ */
 
+enum { FALLBACKS_MAX = 16 };
+
 /* Everything points into the body it was read from, or into `text` and `model`. */
 struct chat_body {
 	struct route_request route; /* model: set where the body names one */
@@ -275,6 +277,9 @@ struct chat_body {
 	char forced[NAME_MAX_LEN]; /* "route" of POST /v1/route */
 	uint32_t model_at; /* where the value of "model" stands, quotes included */
 	uint32_t model_len; /* 0: no model */
+	uint32_t cut_at, cut_len; /* what no upstream must see: the member "fallbacks" */
+	const char *fallbacks[FALLBACKS_MAX]; /* in names */
+	struct buf names;
 	const char *param; /* the field a fault is about; NULL: the body as a whole */
 	struct buf text;   /* decoded turns */
 	struct json messages;	/* views of the body; JSON_NONE: not there */
@@ -473,6 +478,38 @@ void record_request(const struct request *r, unsigned status);
 void record_refused(struct gateway *g, const struct http_conn *c, enum route_endpoint endpoint,
 	const struct err *e);
 
+/* ---- hedge.c: two attempts at once, for the first that answers --------------------------------- */
+
+/* What is kept of an attempt while the other one of the two is "under way"; id 0: there is none. */
+struct attempt_kept {
+	uint64_t id;
+	int slot;
+	uint32_t generation, n, seq;
+	uint16_t row;
+	uint64_t attempt_ns, last_ns;
+};
+
+/* An attempt was sent: start another one when it is late. */
+void hedge_arm(struct request *r);
+/* A piece or the end of an answer came: its attempt is the one under way, the other is cancelled. */
+void hedge_heard(struct request *r, const struct msg *m);
+/* A failure came: its attempt is the one under way. */
+void hedge_turn(struct request *r, const struct msg *m);
+/* The attempt under way failed: the other takes its place; false: there is none. */
+bool hedge_take_over(struct request *r);
+bool hedge_is(const struct request *r, const struct msg *m);
+/* The other one is not wanted any more. */
+void hedge_drop(struct request *r, const char *reason);
+/* The life that the other one runs on ended. */
+void hedge_board_changed(struct request *r);
+
+/* ---- chain.c: who may be tried after a failure ----------------------------------------------- */
+
+/* The attempt under way failed so: pass over candidates that would fail the same way. */
+void chain_narrow(struct request *r, enum err_code code);
+/* No candidate is left: pause, then try one again whose failure may be over. False: there is none. */
+bool chain_retry(struct request *r);
+
 /* ---- resume.c: one stream out of several attempts ------------------------------------------ */
 
 enum resume_turn { RESUME_RESTART, RESUME_CONTINUE };
@@ -555,6 +592,7 @@ struct request {
 	char client_id[REQUEST_ID_MAX]; /* the client's x-request-id, sanitised */
 	struct bytes *body;
 	uint32_t model_at, model_len;
+	uint32_t cut_at, cut_len; /* of the body: not for upstreams */
 	enum route_endpoint endpoint;
 	bool stream;
 	bool asked_stream; /* stays so where an error is the answer */
@@ -565,6 +603,9 @@ struct request {
 	char arm[NAME_MAX_LEN]; /* the route that decided, where an experiment does */
 	uint16_t candidates[ROUTE_CANDIDATES_MAX]; /* rows of catalog, best first */
 	uint8_t candidate_state[ROUTE_CANDIDATES_MAX];
+	uint8_t candidate_code[ROUTE_CANDIDATES_MAX]; /* enum err_code of its latest failure */
+	uint32_t retries_left, hedge_ms;
+	uint32_t pauses; /* before retries, so far */
 	size_t candidates_len;
 	uint32_t attempts_max, attempts;
 	uint32_t route_first_byte_ms;
@@ -576,13 +617,16 @@ struct request {
 	int slot;
 	uint32_t generation;
 	uint16_t row; /* of catalog */
+	uint32_t attempt_n; /* 1, 2, ... of the request's attempts */
+	struct attempt_kept other; /* that runs beside it */
 	uint32_t seq; /* ChatDelta messages so far */
 	uint64_t attempt_ns, first_ns, last_ns; /* started, committed, heard from */
 	struct wait *wait; /* for a classifier's answer; NULL: it has been decided */
 	bool question; /* of POST /v1/route: the decision is all it wants */
 	bool parked; /* waits for a worker that is coming back */
 	uint64_t received, credited; /* stream bytes: from the backend; credit given beyond the first */
-	struct loop_timer hop_timer, total_timer, park_timer;
+	struct loop_timer hop_timer, total_timer, park_timer, pause_timer;
+	struct loop_timer hedge_timer; /* starts the other attempt; then: its deadline */
 
 	enum err_code code; /* how it ended */
 	struct err err; /* the most telling failure so far */
@@ -619,10 +663,21 @@ void request_put_trailers(const struct request *r, struct buf *out);
 
 /* Try the next candidate, wait for a worker that is coming back, or give up. */
 void attempt_next(struct request *r);
+/* Send it to the next candidate with a good worker, if there is one; false: none. */
+bool attempt_start_good(struct request *r);
+/* How long an attempt at its row may take to its first byte. */
+uint32_t attempt_first_ms(const struct request *r);
+void attempt_arm_hop(struct request *r);
+/* The attempt under way is no good: give it up. */
+void attempt_broken(struct request *r, enum err_code code, const char *text);
 /* The attempt under way failed: e and the upstream's words (http status, body or NULL). */
 void attempt_failed(struct request *r, const struct err *e, uint16_t http, struct bytes *body);
 /* The attempt under way ends without an answer: account for it and record it. */
-void attempt_close(struct request *r, enum err_code code, uint16_t http);
+enum attempt_bill {
+	ATTEMPT_AS_HEARD, /* its prompt and tokens count where any came */
+	ATTEMPT_BILLED	  /* given up while it went well: its prompt counts in any case */
+};
+void attempt_close(struct request *r, enum err_code code, uint16_t http, enum attempt_bill bill);
 /* Tell the backend that nobody wants the answer any more. */
 void attempt_cancel(struct request *r, const char *reason);
 /* Slots changed: attempts on ended lives fail now, parked requests go on. */

@@ -156,7 +156,7 @@ record_attempt(
 		return;
 	b = record_begin(r->g, "attempt", r->attempt_ns);
 	json_put_member_str(b, "request", r->id);
-	json_put_member_u64(b, "n", r->attempts);
+	json_put_member_u64(b, "n", r->attempt_n);
 	record_put_deployment(b, r);
 	json_put_member_str(b, "upstream", r->catalog->rows[r->row].upstream);
 	json_put_member_str(b, "code", code == ERR_OK ? "ok" : err_name(code));

@@ -22,8 +22,9 @@ request_on_deadline(void *arg)
 	struct request *r = arg;
 	struct err e;
 
+	hedge_drop(r, "deadline");
 	if (r->attempt_id != 0)
-		attempt_close(r, ERR_DEADLINE, 0);
+		attempt_close(r, ERR_DEADLINE, 0, ATTEMPT_AS_HEARD);
 	attempt_cancel(r, "deadline");
 	if (r->err.code != ERR_OK)
 		(void)err_set(&e, ERR_DEADLINE,
@@ -75,6 +76,8 @@ request_release(struct request *r)
 	loop_timer_clear(g->w->loop, &r->hop_timer);
 	loop_timer_clear(g->w->loop, &r->total_timer);
 	loop_timer_clear(g->w->loop, &r->park_timer);
+	loop_timer_clear(g->w->loop, &r->pause_timer);
+	loop_timer_clear(g->w->loop, &r->hedge_timer);
 	wait_free(&r->wait);
 	bytes_unref(&r->body);
 	bytes_unref(&r->err_body);
@@ -117,6 +120,8 @@ request_find(struct gateway *g, const struct msg *m)
 		return NULL;
 	r = g->requests[index];
 	/* Late words of an attempt that was given up carry its id, not the current one. */
+	if (r->active && hedge_is(r, m))
+		return r;
 	if (!r->active || r->attempt_id == 0 || r->attempt_id != m->head.request_id ||
 		r->slot != m->head.sender_slot || r->generation != m->head.sender_generation)
 		return NULL;
@@ -307,8 +312,9 @@ request_cancel(struct request *r, const char *reason)
 {
 	gateway_count(r->g, COUNTER_REQ_CANCELLED, 1);
 	r->code = ERR_CANCELLED;
+	hedge_drop(r, reason);
 	if (r->attempt_id != 0)
-		attempt_close(r, ERR_CANCELLED, 0);
+		attempt_close(r, ERR_CANCELLED, 0, ATTEMPT_AS_HEARD);
 	attempt_cancel(r, reason);
 	request_finish(r, err_http_status(ERR_CANCELLED));
 }
@@ -323,7 +329,9 @@ request_take_decision(struct request *r, const struct route_decision *d)
 	(void)snprintf(r->route, sizeof(r->route), "%s", d->route);
 	(void)snprintf(r->reason, sizeof(r->reason), "%s", d->reason);
 	(void)snprintf(r->arm, sizeof(r->arm), "%s", d->arm);
-	r->attempts_max = d->attempts > 0 ? d->attempts : ATTEMPTS_DEFAULT;
+	r->attempts_max = d->attempts > 0 ? d->attempts : ATTEMPTS_DEFAULT + d->fallbacks;
+	r->retries_left = d->retries;
+	r->hedge_ms = d->hedge_ms;
 	r->route_first_byte_ms = d->first_byte_ms;
 	if (r->stream && (d->mid_stream != MID_STREAM_ERROR || d->hold > 0))
 		resume_new(&r->resume, d->mid_stream, d->hold, r->endpoint);
@@ -410,6 +418,8 @@ request_start(struct request *r, struct chat_body *body)
 	r->started_ns = clock_ns();
 	r->model_at = body->model_at;
 	r->model_len = body->model_len;
+	r->cut_at = body->cut_at;
+	r->cut_len = body->cut_len;
 	r->endpoint = body->route.endpoint;
 	r->stream = r->asked_stream = body->route.stream && !r->question;
 	r->prompt_guess = (uint32_t)MIN(body->route.prompt_bytes / 4 + 1, (size_t)UINT32_MAX);

@@ -435,6 +435,8 @@ resume_body(struct resume *s, struct buf *out, struct json body, uint32_t *model
 	buf_add(&s->owed, s->text.data + n, s->text.len - n);
 	json_put_begin(out, '{');
 	while (json_next_member(&it, &key, &v)) {
+		if (json_equals(key, "fallbacks")) /* not for upstreams */
+			continue;
 		json_put_raw(out, key);
 		buf_add_char(out, ':');
 		if (json_equals(key, "model"))

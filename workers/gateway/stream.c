@@ -137,10 +137,17 @@ stream_body(struct request *r, uint32_t *model_at, uint32_t *partial)
 	AUTO(buf_fini) struct buf body = BUF_INIT;
 	struct json root;
 
-	*model_at = r->model_at;
+	*model_at = r->model_at - (r->model_at > r->cut_at ? r->cut_len : 0);
 	*partial = 0;
 	if (r->resume != NULL && r->resume->later &&
 		json_check(&root, r->body->data, r->body->len, NULL) == ERR_OK)
 		*partial = resume_body(r->resume, &body, root, model_at);
-	return *partial == 0 ? bytes_ref(r->body) : bytes_from_buf(&body);
+	if (*partial == 0 && r->cut_len == 0)
+		return bytes_ref(r->body);
+	if (*partial == 0) {
+		buf_add(&body, r->body->data, r->cut_at);
+		buf_add(&body, r->body->data + r->cut_at + r->cut_len,
+			r->body->len - r->cut_at - r->cut_len);
+	}
+	return bytes_from_buf(&body);
 }

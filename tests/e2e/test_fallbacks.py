@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who is tried after a failure: chains of a route and of a request, larger contexts, other models,
+the strong after the weak, the same again after a pause, two at once; and what bounds them."""
+import json
+import threading
+import time
+
+import pytest
+from harness.daemon import model, openai
+from harness.http import error_of
+from harness.paths import SLOW
+from harness.upstream import answer, fail
+from harness.wait import until
+
+
+@pytest.fixture
+def fleet(daemon, upstream):
+    """Upstreams a, b, c, ...; each serves the model of its name. Keys of a model row in `rows`."""
+    def make(scripts, routes=None, rows=None, **config):
+        ups = {n: upstream(models=[n], chat=s or answer(f"from {n}"))
+               for n, s in scripts.items()}
+        d = daemon({"backends": [openai(n, u.url, probe_ms=60000) for n, u in ups.items()],
+                    "models": [model(n, n, **{"quality": 0.9 - 0.1 * i, **(rows or {}).get(n, {})})
+                               for i, n in enumerate(ups)],
+                    **({"routes": [{"strategy": "quality_first", "dial": 1.0, **r}
+                                   for r in routes]} if routes else {}), **config})
+        return d, ups
+    return make
+
+
+def said(r):
+    assert r.status_code == 200, r.text
+    return r.json()["choices"][0]["message"]["content"]
+
+
+def records(d, kind, n=1):
+    def rows():
+        out = [json.loads(x) for f in (d.home / "state" / "journal").glob("*.jsonl")
+               for x in f.read_bytes().rpartition(b"\n")[0].splitlines()]
+        out = [x for x in out if x["kind"] == kind]
+        return out if len(out) >= n else None
+    return until(f"{n} records", rows)
+
+
+LONG = fail(400, "invalid_request_error", "too long", code="context_length_exceeded")
+FLAGGED = fail(400, "invalid_request_error", "no", code="content_policy_violation")
+
+
+def test_a_routes_fallbacks_come_last_and_in_order(fleet):
+    d, ups = fleet({"a": fail(500), "b": None, "c": None},
+                   [{"name": "auto", "models": ["a"], "fallbacks": ["c", "b"]}])
+    r = d.chat("auto")
+    assert said(r) == "from c" and r.headers["x-shunt-attempts"] == "2"
+    ups["c"].chat = fail(500)
+    assert said(d.chat("auto")) == "from b"
+
+
+def test_a_requests_fallbacks_are_taken_out_of_its_body(fleet):
+    d, ups = fleet({"a": fail(500), "b": None, "c": None})
+    for i, body in enumerate((
+            '{"model":"a","fallbacks":["b"],"messages":[{"role":"user","content":"x"}]}',
+            '{"fallbacks" : ["b" ] ,"model":"a","messages":[{"role":"user","content":"x"}]}',
+            '{"model":"a","messages":[{"role":"user","content":"x"}] , "fallbacks":["b"]}')):
+        r = d.post("/v1/chat/completions", body)
+        assert said(r) == "from b" and r.headers["x-shunt-model"] == "b"
+        for name in ("a", "b"):
+            asked = ups[name].chats()[i].json()
+            assert asked == {"model": name, "messages": [{"role": "user", "content": "x"}]}
+    assert not ups["c"].chats()
+
+
+def test_a_requests_fallbacks_replace_its_routes(fleet):
+    d, ups = fleet({"a": fail(500), "b": None, "c": None},
+                   [{"name": "auto", "models": ["a"], "fallbacks": ["c"]}])
+    assert said(d.chat("auto", fallbacks=["b"])) == "from b"
+
+
+@pytest.mark.parametrize("value,status", [
+    (["nobody"], 404), ("b", 400), ([7], 400), ([""], 400), (["b"] * 17, 400)])
+def test_bad_fallbacks_are_refused(fleet, value, status):
+    d, ups = fleet({"a": None, "b": None})
+    r = d.chat("a", fallbacks=value)
+    assert r.status_code == status, r.text
+    assert "fallbacks" in error_of(r.content)["message"]
+    assert not ups["a"].chats()
+
+
+def test_who_is_down_already_is_passed_over(fleet):
+    d, ups = fleet({"a": fail(500), "b": None}, [{"name": "auto", "models": ["a"],
+                                                 "fallbacks": ["b"]}])
+    for _ in range(8):
+        assert said(d.chat("auto")) == "from b"
+
+
+def test_a_prompt_too_long_goes_to_a_larger_context_only(fleet):
+    d, ups = fleet({"a": LONG, "b": None, "c": None},
+                   [{"name": "auto", "models": ["a", "b", "c"]}],
+                   {"a": {"context_tokens": 8000}, "b": {"context_tokens": 8000},
+                    "c": {"context_tokens": 32000}})
+    r = d.chat("auto")
+    assert said(r) == "from c" and r.headers["x-shunt-attempts"] == "2"
+    assert not ups["b"].chats()
+
+
+def test_a_prompt_too_long_for_all_is_told_so(fleet):
+    d, ups = fleet({"a": LONG, "b": None}, [{"name": "auto", "models": ["a", "b"]}],
+                   {"a": {"context_tokens": 8000}, "b": {"context_tokens": 4000}})
+    r = d.chat("auto")
+    assert r.status_code == 400 and error_of(r.content)["code"] == "context_length_exceeded"
+    assert not ups["b"].chats()
+
+
+def test_a_policys_refusal_goes_to_another_model(daemon, upstream):
+    ups = [upstream(models=[m], chat=s) for m, s in (
+        ("gpt", FLAGGED), ("gpt", answer("the same model")), ("other", answer("from other")))]
+    d = daemon({"backends": [openai(f"u{i}", u.url) for i, u in enumerate(ups)],
+                "models": [model("gpt", "u0", "u1", quality=0.9), model("other", "u2", quality=0.1)],
+                "routes": [{"name": "auto", "models": ["gpt", "other"], "dial": 1.0,
+                            "session_ms": 0, "strategy": "quality_first"}]})
+    ups[1].chat = FLAGGED
+    assert said(d.chat("auto")) == "from other"
+    assert len(ups[0].chats()) + len(ups[1].chats()) == 1
+
+
+def test_the_strong_answers_when_the_weak_are_exhausted(fleet):
+    d, ups = fleet({"strong": None, "weak": fail(500), "weaker": fail(503)},
+                   [{"name": "auto", "models": ["strong", "weak", "weaker"],
+                     "strategy": "cost_first", "dial": 0.0}],
+                   {"strong": {"output_usd": 60, "input_usd": 30},
+                    "weak": {"output_usd": 0.2, "input_usd": 0.1},
+                    "weaker": {"output_usd": 0.1, "input_usd": 0.1}})
+    r = d.chat("auto", "hi")
+    assert said(r) == "from strong" and r.headers["x-shunt-attempts"] == "3"
+
+
+def test_attempts_bound_a_chain(fleet):
+    d, ups = fleet({"a": fail(500), "b": fail(500), "c": None},
+                   [{"name": "auto", "models": ["a"], "fallbacks": ["b", "c"], "attempts": 2}])
+    assert d.chat("auto").status_code == 502
+    assert not ups["c"].chats()
+
+
+def test_time_bounds_a_chain(fleet):
+    d, ups = fleet({n: lambda x: x.hang() for n in "abc"},
+                   [{"name": "auto", "models": ["a"], "fallbacks": ["b", "c"],
+                     "first_byte_ms": 300, "request_ms": 700}])
+    begun = time.monotonic()
+    r = d.chat("auto")
+    assert r.status_code == 504 and time.monotonic() - begun < 3 * SLOW
+    assert len(ups["b"].chats()) == 1
+
+
+def failing_first(n, how):
+    """Fails so often, then answers."""
+    left, lock = [n], threading.Lock()
+
+    def script(x):
+        with lock:
+            left[0] -= 1
+            bad = left[0] >= 0
+        return (how if bad else answer("at last"))(x)
+    return script
+
+
+def test_the_same_deployment_is_tried_again_after_a_pause(fleet):
+    d, ups = fleet({"a": failing_first(1, fail(503, headers=[("Retry-After", "0.2")]))},
+                   [{"name": "auto", "models": ["a"], "retries": 2}])
+    begun = time.monotonic()
+    r = d.chat("auto")
+    assert said(r) == "at last" and r.headers["x-shunt-attempts"] == "2"
+    assert time.monotonic() - begun > 0.04
+
+
+def test_others_come_before_the_same_again(fleet):
+    d, ups = fleet({"a": fail(503), "b": None},
+                   [{"name": "auto", "models": ["a", "b"], "retries": 2}])
+    assert said(d.chat("auto")) == "from b"
+    assert len(ups["a"].chats()) == 1
+
+
+def test_what_will_not_pass_is_not_tried_again(fleet):
+    d, ups = fleet({"a": fail(401)}, [{"name": "auto", "models": ["a"], "retries": 2}])
+    assert d.chat("auto").status_code == 502
+    assert len(ups["a"].chats()) == 1
+
+
+def slow(seconds, text):
+    def script(x):
+        if x.wait_gone(seconds / SLOW):
+            return None
+        return answer(text)(x)
+    return script
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_second_is_started_when_the_first_is_late(fleet, stream):
+    d, ups = fleet({"a": lambda x: x.hang(), "b": None},
+                   [{"name": "auto", "models": ["a", "b"], "hedge_ms": 150}],
+                   {n: {"input_usd": 1.0, "output_usd": 1.0} for n in "ab"})
+    begun = time.monotonic()
+    if stream:
+        r, events = d.stream("auto")
+        assert events[-1] == "[DONE]"
+    else:
+        r = d.chat("auto")
+        assert said(r) == "from b"
+    assert 0.14 < time.monotonic() - begun < 3 * SLOW
+    assert r.headers["x-shunt-backend"] == "b"
+    assert ups["a"].chat_exchanges()[0].wait_gone(5), "the loser was not cancelled"
+    tries = sorted(records(d, "attempt", 2), key=lambda t: t["n"])
+    assert [(t["backend"], t["code"]) for t in tries] == [("a", "client_closed"), ("b", "ok")]
+    assert all(t["cost_usd"] > 0 for t in tries)
+    whole = records(d, "request")[0]
+    assert abs(whole["cost_usd"] - sum(t["cost_usd"] for t in tries)) < 1e-12
+
+
+def test_the_first_may_still_win(fleet):
+    d, ups = fleet({"a": slow(0.5, "from a"), "b": lambda x: x.hang()},
+                   [{"name": "auto", "models": ["a", "b"], "hedge_ms": 100}])
+    assert said(d.chat("auto")) == "from a"
+    assert ups["b"].chat_exchanges()[0].wait_gone(5)
+
+
+@pytest.mark.parametrize("first,second", [(None, 500), (500, None)])
+def test_a_hedge_that_fails_costs_nothing(fleet, first, second):
+    def script(status, name):
+        if status is None:
+            return slow(0.6, f"from {name}")
+        return lambda x: (x.wait_gone(0.3 / SLOW), fail(status)(x))
+    d, ups = fleet({"a": script(first, "a"), "b": script(second, "b")},
+                   [{"name": "auto", "models": ["a", "b"], "hedge_ms": 100}])
+    r = d.chat("auto")
+    assert said(r) == ("from a" if first is None else "from b")
+    assert len(ups["a"].chats()) == len(ups["b"].chats()) == 1
+
+
+def test_who_is_quick_is_not_hedged(fleet):
+    d, ups = fleet({"a": None, "b": None},
+                   [{"name": "auto", "models": ["a", "b"], "hedge_ms": 5000}])
+    assert said(d.chat("auto")) == "from a" and not ups["b"].chats()
