@@ -232,7 +232,7 @@ MUST enum err_code request_common(struct upstream_request *r, const char *upstre
 enum {
 	EMBED_INPUTS_MAX = 2048, /* of one request, as OpenAI has it */
 	EMBED_INPUT_BYTES_MAX = 1024 * 1024,
-	EMBED_PIECE_INPUTS = 64, /* of one Embed message */
+	EMBED_PIECE_INPUTS = 16, /* of one Embed message: others get their turn in between */
 	EMBED_PIECE_BYTES = 4 * 1024 * 1024
 };
 
