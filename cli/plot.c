@@ -95,14 +95,18 @@ put_axes(const struct plot *p, const char *x_label, const char *y_label)
 	char text[32];
 
 	cairo_set_font_size(p->c, 12);
-	for (double x = ceil(p->x0 / sx) * sx; x <= p->x1 + sx * 1e-6; x += sx) {
+	for (long i = lround(ceil(p->x0 / sx)); (double)i * sx <= p->x1 + sx * 1e-6; i++) {
+		const double x = (double)i * sx;
+
 		put_grid_line(p, plot_x(p, x), TOP, plot_x(p, x), HEIGHT - BOTTOM);
-		(void)snprintf(text, sizeof(text), "%.4g", fabs(x) < sx * 1e-6 ? 0 : x);
+		(void)snprintf(text, sizeof(text), "%.4g", x);
 		put_text(p, plot_x(p, x), HEIGHT - BOTTOM + 18, ANCHOR_MIDDLE, text);
 	}
-	for (double y = ceil(p->y0 / sy) * sy; y <= p->y1 + sy * 1e-6; y += sy) {
+	for (long i = lround(ceil(p->y0 / sy)); (double)i * sy <= p->y1 + sy * 1e-6; i++) {
+		const double y = (double)i * sy;
+
 		put_grid_line(p, LEFT, plot_y(p, y), WIDTH - RIGHT, plot_y(p, y));
-		(void)snprintf(text, sizeof(text), "%.4g", fabs(y) < sy * 1e-6 ? 0 : y);
+		(void)snprintf(text, sizeof(text), "%.4g", y);
 		put_text(p, LEFT - 8, plot_y(p, y) + 4, ANCHOR_RIGHT, text);
 	}
 	cairo_set_line_width(p->c, 1.2);

@@ -13,9 +13,6 @@
 /* Inner folds must cut other lines than the outer ones that the rows may come from. */
 static const uint64_t INNER_SEED = UINT64_C(0x1a7e5eed);
 
-/* openblas_config.h only declares it for some builds. */
-void openblas_set_num_threads(int threads);
-
 static const float COST_FLOOR_USD = 1e-7F;
 
 static const struct train_ops *const train_rows[SCORERS] = {

@@ -18,6 +18,7 @@ encoder_train(struct train_job *j, struct buf *out, struct err *e)
 	struct ridge r;
 	enum err_code rc;
 
+	CHECK(n > 0 && dims > 0);
 	for (i = 0; i < n; i++) {
 		memcpy(x + i * dims, j->o->embeddings + j->rows[i] * dims, dims * sizeof(float));
 		for (d = 0; d < dims; d++)

@@ -70,22 +70,33 @@ compare_numbers(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+/* NNNNNNNN of journal-NNNNNNNN.jsonl */
+static bool
+ledger_file_number(uint32_t *out, const char *name)
+{
+	static const char prefix[] = "journal-", suffix[] = ".jsonl";
+	const size_t prefix_len = sizeof(prefix) - 1;
+	char *end;
+
+	if (strncmp(name, prefix, prefix_len) != 0 || strspn(name + prefix_len, "0123456789") != 8)
+		return false;
+	*out = (uint32_t)strtoul(name + prefix_len, &end, 10);
+	return strcmp(end, suffix) == 0;
+}
+
 MUST enum err_code
 ledger_files(uint32_t **numbers, size_t *len, const char *folder, struct err *e)
 {
 	DIR *d = opendir(folder);
 	struct dirent *entry;
-	unsigned number;
-	int end;
+	uint32_t number;
 
 	*numbers = NULL;
 	*len = 0;
 	if (d == NULL)
 		return err_set(e, ERR_SYS, "%s: %s", folder, strerror(errno));
 	while ((entry = readdir(d)) != NULL) {
-		end = 0;
-		if (sscanf(entry->d_name, "journal-%8u.jsonl%n", &number, &end) != 1 || end == 0 ||
-			entry->d_name[end] != '\0')
+		if (!ledger_file_number(&number, entry->d_name))
 			continue;
 		*numbers = reallocarray(*numbers, *len + 1, sizeof(**numbers));
 		CHECK(*numbers != NULL);

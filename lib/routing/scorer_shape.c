@@ -167,7 +167,8 @@ shape_units(struct shape *s, const uint32_t *u, size_t n)
 		if (c >= '0' && c <= '9') {
 			s->numbers += run == 0;
 			s->stem_numbers += run == 0 && i < s->stem;
-			s->longest_number = MAX(s->longest_number, ++run);
+			run++;
+			s->longest_number = MAX(s->longest_number, run);
 		} else if (c != ',' && c != '.') {
 			run = 0;
 		}

@@ -141,7 +141,7 @@ text_settle(struct text_scratch *s, size_t terms, size_t touched)
 	int c;
 
 	for (i = 0; i < touched; i++) {
-		c = s->counts[s->touched[i]];
+		c = (int)s->counts[s->touched[i]];
 		if (c == 0)
 			continue;
 		s->counts[s->touched[i]] = 0;
