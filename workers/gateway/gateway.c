@@ -4,8 +4,8 @@
  *
  * Runs as:        one process per `gateways` of the config, all on the same listening sockets
  * Handles/Sends:  ChatDelta, ChatEnd, ChatFail, Classified, ClassifyFail, FaultChanged / ChatStart,
- *                 ChatCredit, ChatCancel, Suspect, Classify, FaultChange
- * Writes:         its own worker row (counters, heartbeat)
+ *                 ChatCredit, ChatCancel, Suspect, Classify, FaultChange, JournalWake
+ * Writes:         its own worker row (counters, heartbeat), its ring of journal records
  * If it dies:     its connections are reset; the sockets stay open in the supervisor, the other
  *                 gateways accept at once, and backends cancel what it had asked for
  */
