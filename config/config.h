@@ -76,7 +76,7 @@ enum tri { TRI_NO, TRI_YES, TRI_UNKNOWN };
 
 /* How an upstream is made to go on with a begun answer: symbol, name in the config, help */
 #define PREFILL_LIST(X)                                                                            \
-	X(AUTO, auto, "assistant for ollama, anthropic and llama.cpp, vllm for vLLM, else instruct")  \
+	X(AUTO, auto, "assistant for llama.cpp, vllm for vLLM, else instruct")  \
 	X(ASSISTANT, assistant, "it goes on with a last message that is the assistant's")             \
 	X(VLLM, vllm, "the same, with vLLM's continue_final_message")                                 \
 	X(INSTRUCT, instruct, "it is told to go on, by a message: the seam may show")

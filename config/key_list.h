@@ -168,7 +168,8 @@ CONFIG_KEY(BACKEND, stall_ms, TIME, stall_ms, "60s", 10, 3600000, "",
 	"between two pieces of an answer")
 CONFIG_KEY(BACKEND, probe_ms, TIME, probe_ms, "10s", 100, 3600000, "", "between health probes")
 CONFIG_KEY(BACKEND, prefill, PREFILL, prefill, "auto", 0, 0, "",
-	"how it is made to go on with an answer that another backend began (mid_stream: continue)")
+	"kind openai only: how it is made to go on with an answer that another backend began "
+	"(mid_stream: continue)")
 CONFIG_KEY(BACKEND, encoder, NAME, encoder, NOT_SAID, 0, 0, "",
 	"kind encoder only: which entry of `encoders` makes the embeddings; it is also the "
 	"model's name")
