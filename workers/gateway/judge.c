@@ -31,6 +31,9 @@ judge_forget(struct gateway *g)
 	for (size_t i = 0; g->scorers != NULL && i < g->scorers->len; i++)
 		if (g->scorers->rows[i].scorer != NULL)
 			models = MAX(models, scorer_models(g->scorers->rows[i].scorer));
+	/* answers that are on their way are of the old config's encoders, whatever their names */
+	for (struct ask *a = g->asks; a != NULL; a = a->next)
+		a->key = 0;
 	ttl_free(&g->judged);
 	ttl_new(&g->judged, JUDGE_KEPT,
 		sizeof(struct judge_kept) + models * sizeof(struct scorer_guess));
