@@ -25,10 +25,10 @@ struct chaos_daemon {
 	struct buf home; /* temporary folder, "" with --url */
 	struct buf url;	 /* where clients connect */
 	struct buf socket; /* where an admin does; "" with --url */
-	pid_t pid;	 /* its session, too; 0: not running */
+	pid_t pid;	 /* 0: not running */
 	int pidfd;
 	int exit_status;	 /* after chaos_daemon_stop */
-	unsigned processes_left; /* of its session, after it ended */
+	unsigned processes_left; /* after it ended */
 };
 
 /* Memory and descriptors of all its processes. */

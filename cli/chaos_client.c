@@ -90,6 +90,22 @@ client_on_data(char *data, size_t size, size_t n, void *arg)
 	return size * n;
 }
 
+/* "cut#request, status#3": the kinds that met it. */
+static uint64_t
+client_faults(const char *text, size_t len)
+{
+	uint64_t kinds = 0;
+
+	for (unsigned k = 0; k < FAULT_KINDS; k++) {
+		const char *name = fault_kind_row(k)->name;
+		const char *at = memmem(text, len, name, strlen(name));
+
+		if (at != NULL && at + strlen(name) < text + len && at[strlen(name)] == '#')
+			kinds |= UINT64_C(1) << k;
+	}
+	return kinds;
+}
+
 static size_t
 client_on_header(char *data, size_t size, size_t n, void *arg)
 {
@@ -118,6 +134,8 @@ client_on_header(char *data, size_t size, size_t n, void *arg)
 	}
 	if (len > 17 && strncasecmp(data, "x-shunt-attempts:", 17) == 0)
 		r->attempts = (uint32_t)strtoul(data + 17, NULL, 10);
+	if (len > 14 && strncasecmp(data, "x-shunt-fault:", 14) == 0)
+		r->faults |= client_faults(data + 14, len - 14);
 	if (len > 13 && strncasecmp(data, "content-type:", 13) == 0)
 		t->is_events = memmem(data, len, "text/event-stream", 17) != NULL;
 	return size * n;

@@ -2,8 +2,8 @@
 /*
  * chaos_daemon.c - a daemon of its own for a scenario: config, start, end
  *
- * Everything lies in one temporary folder and runs in one session, so that nothing of it is left
- * whatever happens: the daemon ends with the runner (parent-death signal), its workers with it.
+ * Everything lies in one temporary folder, and nothing of it is left whatever happens: the daemon
+ * ends with the runner (parent-death signal), its workers with it, and orphans become the runner's.
  */
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -174,13 +174,13 @@ chaos_child(const struct chaos_daemon *d, pid_t parent)
 	chaos_exec(buf_str(&config));
 }
 
-/* Session of a process; 0: gone. */
+/* Parent of a process; 0: gone, or dead already. */
 static pid_t
-chaos_session(pid_t pid)
+chaos_parent(pid_t pid)
 {
 	char path[64], line[512];
 	const char *end;
-	int session = 0;
+	int parent = 0;
 	FILE *f;
 
 	(void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
@@ -191,10 +191,9 @@ chaos_session(pid_t pid)
 		line[0] = '\0';
 	(void)fclose(f);
 	end = strrchr(line, ')');
-	/* a zombie is no process that works on */
-	if (end == NULL || sscanf(end + 1, " %*c %*d %*d %d", &session) != 1 || end[2] == 'Z')
+	if (end == NULL || sscanf(end + 1, " %*c %d", &parent) != 1 || end[2] == 'Z')
 		return 0;
-	return session;
+	return parent;
 }
 
 static void
@@ -220,26 +219,28 @@ chaos_add_use(struct chaos_use *u, pid_t pid)
 	(void)closedir(folder);
 }
 
-/* Walk the processes of its session: add up use (NULL allowed), send signal (0: none). */
+/* Walk the children of parent: add up their use (NULL allowed), send a signal (0: none). */
 static unsigned
-chaos_walk(pid_t session, struct chaos_use *use, int signal_number)
+chaos_walk(pid_t parent, struct chaos_use *use, int signal_number)
 {
 	DIR *proc = opendir("/proc");
 	const struct dirent *row;
 	unsigned n = 0;
 
-	if (proc == NULL || session <= 0)
+	if (proc == NULL)
 		return 0;
 	while ((row = readdir(proc)) != NULL) {
 		pid_t pid = (pid_t)strtol(row->d_name, NULL, 10);
 
-		if (pid <= 0 || chaos_session(pid) != session)
+		if (pid <= 0 || chaos_parent(pid) != parent)
 			continue;
 		n++;
 		if (use != NULL)
 			chaos_add_use(use, pid);
-		if (signal_number != 0)
-			(void)kill(pid, signal_number);
+		if (signal_number == 0)
+			continue;
+		(void)kill(pid, signal_number);
+		(void)waitpid(pid, NULL, 0);
 	}
 	(void)closedir(proc);
 	return n;
@@ -250,7 +251,10 @@ chaos_daemon_use(const struct chaos_daemon *d)
 {
 	struct chaos_use use = {0, 0};
 
-	(void)chaos_walk(d->pid, &use, 0);
+	if (d->pid > 0) {
+		chaos_add_use(&use, d->pid);
+		(void)chaos_walk(d->pid, &use, 0);
+	}
 	return use;
 }
 
@@ -297,6 +301,8 @@ chaos_daemon_start(
 
 	d->own = true;
 	d->pidfd = -1;
+	/* what the daemon leaves behind becomes our child, and is found */
+	(void)prctl(PR_SET_CHILD_SUBREAPER, 1);
 	buf_addf(&d->home, "%s/shunt-chaos-XXXXXX", tmp != NULL && tmp[0] == '/' ? tmp : "/tmp");
 	if (mkdtemp(d->home.data) == NULL) {
 		buf_clear(&d->home);
@@ -339,7 +345,7 @@ chaos_daemon_stop(struct chaos_daemon *d)
 			(void)kill(d->pid, SIGKILL);
 		(void)waitpid(d->pid, &status, 0);
 		d->exit_status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-		d->processes_left = chaos_walk(d->pid, NULL, SIGKILL);
+		d->processes_left = chaos_walk(getpid(), NULL, SIGKILL);
 		d->pid = 0;
 	}
 	if (d->own && d->pidfd >= 0)

@@ -325,6 +325,8 @@ chaos_look(struct chaos_seen *seen, const struct chaos_scenario *s, const struct
 		 !chaos_daemon_wait(d, signal_fd, LOOK_AGAIN_MS));
 	seen->fds_more = base.fds_more + use.fds;
 	seen->memory_more_kb = base.memory_more_kb + use.rss_kb;
+	for (size_t i = 0; i < p->len; i++)
+		seen->kinds_hit |= p->requests[i].faults;
 	look_faults(hits, d);
 	for (unsigned k = 0; k < FAULT_KINDS; k++)
 		if (hits[k] > 0)

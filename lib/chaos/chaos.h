@@ -158,6 +158,7 @@ struct chaos_request {
 	uint32_t attempts;
 	char id[40], backend[CHAOS_NAME_MAX], model[CHAOS_NAME_MAX], code[CHAOS_NAME_MAX];
 	char why[160]; /* what the transport said */
+	uint64_t faults; /* kinds that met it, as the answer says: bits by enum fault_kind */
 	struct buf text;
 	/* judged */
 	enum chaos_wording wording;

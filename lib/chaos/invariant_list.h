@@ -20,7 +20,7 @@ CHAOS_INVARIANT(IN_TIME, in_time, TIME, 5000, "every request is over after so lo
 CHAOS_INVARIANT(RECOVERED, recovered_within, TIME, -1, "every request that begins so long after the last fault is answered")
 CHAOS_INVARIANT(FAULTS, faults_hit, FLAG, 1, "every kind of fault that was set came at least once")
 CHAOS_INVARIANT(IDLE, idle, FLAG, 1, "no backend works on when the load is over")
-CHAOS_INVARIANT(FDS, descriptors, COUNT, -1, "at most so many more file descriptors than before the load")
+CHAOS_INVARIANT(FDS, descriptors, COUNT, -1, "at most so many more file descriptors than before the load, when workers have no connections yet")
 CHAOS_INVARIANT(MEMORY, memory, SIZE, -1, "at most so much more memory than before the load")
 CHAOS_INVARIANT(JOURNAL, journal, FLAG, 1, "every request id that a client saw has exactly one whole record")
 CHAOS_INVARIANT(STOPPED, stopped, FLAG, 1, "the daemon ends cleanly and leaves no process")

@@ -85,6 +85,13 @@ is_right(const struct court *c, const struct chaos_request *r)
 }
 
 static bool
+is_unanswered(const struct court *c, const struct chaos_request *r)
+{
+	(void)c;
+	return !r->right && r->outcome != CHAOS_LEFT;
+}
+
+static bool
 is_left(const struct court *c, const struct chaos_request *r)
 {
 	(void)c;
@@ -207,8 +214,15 @@ judge_answers(struct court *c)
 	const char *twice = same_id(c->p);
 	const struct chaos_request *first = NULL;
 
-	held(c, CHAOS_ANSWERED, share >= c->s->limits[CHAOS_ANSWERED],
-		"%" PRIu64 " of %" PRIu64 " requests", v->answered, due);
+	if (count(c, is_unanswered, &first) == 0)
+		held(c, CHAOS_ANSWERED, true, "%" PRIu64 " of %" PRIu64 " requests", v->answered,
+			due);
+	else
+		held(c, CHAOS_ANSWERED, share >= c->s->limits[CHAOS_ANSWERED],
+			"%" PRIu64 " of %" PRIu64 " requests; first not: %u (%s %ld %s)",
+			v->answered, due, first->number, chaos_plan_outcome_name(first->outcome),
+			first->status, first->code);
+	first = NULL;
 	(void)count(c, is_lost, &first);
 	held(c, CHAOS_LOST, (double)v->lost <= c->s->limits[CHAOS_LOST], "%" PRIu64 " requests%s%s",
 		v->lost, first != NULL ? ", first: " : "",

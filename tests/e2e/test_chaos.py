@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""shunt chaos: every shipped scenario and random ones of fixed seeds are green; a broken setup is not;
+the same seed is the same run; Ctrl-C leaves nothing."""
+import json
+import os
+import re
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+from harness import procs
+from harness.daemon import model, openai
+from harness.paths import BUILD, ROOT, SLOW
+from harness.upstream import answer
+from harness.wait import until
+
+SCENARIOS = sorted((ROOT / "tests/scenarios").glob("*.yaml"))
+SOAK = "SHUNT_KILLS" in os.environ
+SMALL = """
+name: small
+config:
+  gateways: 1
+  backends: [{name: a, kind: sim, probe_ms: 100ms, %s
+              sim: {seed: 7, ttft_ms: 1ms, tokens_per_s: 0, tokens: 8, models: [m]}}]
+  models: [{name: m, deployments: [{backend: a}]}]
+%s
+load: [{model: m, count: 6, clients: 1, stream: 50%%}]
+faults: %s
+invariants: {%s}
+"""
+# The timing of a sanitized daemon is not what the scenarios' limits are for.
+pytestmark = pytest.mark.plain_only
+
+
+def chaos(*args, seconds=60, **env):
+    return subprocess.run([BUILD / "shunt", "chaos", *map(str, args)], capture_output=True, text=True,
+                          timeout=seconds * SLOW, env={**os.environ, **env})
+
+
+def small(tmp_path, faults="[]", invariants="answered: 100%", config="", backend=""):
+    path = tmp_path / "small.yaml"
+    path.write_text(SMALL % (backend, config, faults, invariants))
+    return path
+
+
+def verdict(done):
+    v = json.loads(done.stdout)
+    return v, {i["name"]: i for i in v["invariants"]}
+
+
+@pytest.mark.parametrize("path", SCENARIOS, ids=lambda p: p.stem)
+def test_scenario(path):
+    done = chaos("run", path, "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    v, _ = verdict(done)
+    assert set(v) == {"seed", "requests", "answered", "lost", "duplicated", "late", "invariants", "ok"}
+    assert v["ok"] is True and v["requests"] > 0
+
+
+def test_there_are_enough_scenarios_each_with_its_thread():
+    assert len(SCENARIOS) >= 25
+    for path in SCENARIOS:
+        comment = "".join(line for line in path.read_text().splitlines() if line.startswith("#"))
+        assert re.search(r"[\w-]+#\d+", comment), f"{path.name} cites no thread"
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("seed", range(1, 21) if SOAK else (1, 2))
+def test_random_scenarios_kill_no_answer(seed):
+    done = chaos("random", "--seed", seed, "--minutes", 2 if SOAK else 5 / 60, seconds=200)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("faults,invariants,config,broken", [
+    ("[{at: 0, do: duplicate_event tokens=2}]", "answered: 100%", "", "tokens"),
+    ("[{at: 0, do: status status=500}]", "answered: 100%, in_time: no", "", "answered"),
+    ("[{at: 0, do: bus_delay message=ChatStart time=100ms}]", "in_time: 20ms", "", "in_time"),
+    ("[{at: 0, do: stall tokens=99 count=1}, {at: 0, do: kill worker=a after=1h}]", "answered: 0%",
+     "", "faults_hit"),
+    ("[]", "answered: 100%", "  journal: {enabled: no}", "journal"),
+    ("[]", "fallback: [b]", "", "fallback"),
+    ("[]", "answered_by: {b: 10%}", "", "answered_by"),
+    ("[{at: 0, do: status status=500 count=2}]", "answered: 0%, errors: [auth]", "", "errors"),
+    ("[{at: 0, do: drip bytes=400 time=1ms}]", "recovered_within: 60m", "", "recovered_within"),
+], ids=lambda x: x if isinstance(x, str) and x.isidentifier() else "")
+def test_a_broken_setup_is_not_ok(tmp_path, faults, invariants, config, broken):
+    extra = "  routes: [{name: auto, models: [m], request_ms: 400ms}]\n  limits: {request_ms: 400ms}\n"
+    done = chaos("run", small(tmp_path, faults, invariants, extra + config), "--json")
+    assert done.returncode == 1, done.stdout + done.stderr
+    v, rows = verdict(done)
+    assert v["ok"] is False and rows[broken]["held"] is False, v
+    if broken == "tokens":
+        assert v["duplicated"] > 0 and rows["exactly_once"]["held"] is False
+
+
+def test_foreign_text_of_a_running_daemon_is_seen(daemon, upstream, tmp_path):
+    u = upstream(models=["m"], chat=answer("what nobody was to say"))
+    d = daemon({"backends": [openai("a", u.url)], "models": [model("m", "a")]})
+    done = chaos("run", small(tmp_path), "--json", "--url", d.url)
+    v, rows = verdict(done)
+    assert done.returncode == 1 and v["answered"] == 0, v
+    assert rows["tokens"]["held"] is False and "journal" not in rows
+    kill = small(tmp_path, "[{at: 0, do: kill worker=a}]")
+    refused = chaos("run", kill, "--url", d.url)
+    assert refused.returncode == 1 and "of the runner's own" in refused.stderr
+
+
+def test_same_seed_same_trace_and_a_replay_tells_a_difference(tmp_path):
+    path = small(tmp_path, "[{at: 0, do: rate_limit every=3 retry_after=0}]", "answered: 50%")
+    one, two, other = (tmp_path / n for n in ("one", "two", "other"))
+    assert chaos("run", path, "--seed", 9, "--trace", one).returncode == 0
+    assert chaos("run", path, "--seed", 9, "--trace", two).returncode == 0
+    assert chaos("run", path, "--seed", 10, "--trace", other).returncode == 0
+    assert one.read_bytes() == two.read_bytes() and one.read_bytes() != other.read_bytes()
+    head, *rows = map(json.loads, one.read_text().splitlines())
+    assert head["seed"] == 9 and len(rows) == 6
+    again = chaos("run", path, "--replay", one, "--json")
+    assert again.returncode == 0 and json.loads(again.stdout)["seed"] == 9
+    one.write_text(one.read_text().replace('"right":true', '"right":false', 1))
+    done = chaos("run", path, "--replay", one)
+    assert done.returncode == 1 and "first in line" in done.stderr
+    path.write_text(path.read_text() + "# changed\n")
+    assert "another scenario" in chaos("run", path, "--replay", one).stderr
+
+
+def test_the_page_stands_alone(tmp_path):
+    page = tmp_path / "page.html"
+    path = small(tmp_path, "[{at: 0, do: drip bytes=400 time=1ms}]")
+    done = chaos("run", path, "--html", page)
+    assert done.returncode == 0 and done.stdout.endswith("\nok\n"), done.stdout + done.stderr
+    text = page.read_text()
+    assert text.count("<rect") == 6 and "drip bytes=400" in text and "held" in text
+    assert "http://" not in text and "<script" not in text
+
+
+@pytest.mark.parametrize("change,what", [
+    (("load:", "laod:"), "small.yaml:9: unknown key `laod`; did you mean `load`?"),
+    (("count: 6", "count: six"), "small.yaml:9: count is no number"),
+    (("faults: []", "faults: [{at: 0, do: cutt}]"), "small.yaml:10: kind:"),
+    (("kind: sim", "kind: simm"), "small.yaml:4: config: "),
+    (("{answered: 100%}", "{answered: many}"), "small.yaml:11: `answered` takes a limit"),
+    (("name: small", "run_dir: /"), "unknown key `run_dir`"),
+    (("gateways: 1", "run_dir: /tmp"), "`run_dir` is the runner's to set"),
+])
+def test_a_wrong_scenario_says_where(tmp_path, change, what):
+    path = small(tmp_path)
+    path.write_text(path.read_text().replace(*change))
+    done = chaos("run", path)
+    assert done.returncode == 1 and what in done.stderr, done.stderr
+
+
+def test_the_seed_of_a_random_scenario_is_its_text(tmp_path):
+    one, two = tmp_path / "one.yaml", tmp_path / "two.yaml"
+    for path in (one, two):
+        assert chaos("random", "--seed", 5, "--minutes", 0.01, "--out", path).returncode == 0
+    assert one.read_text() == two.read_text()
+    assert chaos("run", one).returncode == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_the_end_of_the_runner_is_the_end_of_everything(tmp_path, number):
+    path = small(tmp_path)
+    path.write_text(path.read_text().replace("count: 6", "rate: 20, time: 30s"))
+    with tempfile.TemporaryDirectory(prefix="shunt-e2e-") as tmp:
+        p = subprocess.Popen([BUILD / "shunt", "chaos", "run", path], stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE, env={**os.environ, "TMPDIR": tmp})
+        log = until("its daemon runs", lambda: next(
+            (f for f in Path(tmp).glob("shunt-chaos-*/log") if "backend_up" in f.read_text()), None))
+        daemon = int(until("shuntd's pid", lambda: next(
+            (c for c in children(p.pid)), None)))
+        workers = until("its workers run", lambda: procs.workers(daemon))
+        assert log
+        p.send_signal(number)
+        _, err = p.communicate(timeout=20 * SLOW)
+        pids = [daemon, *(w.pid for w in workers)]
+        until("all processes are gone", lambda: not any(procs.read(n, "cmdline") for n in pids), 10)
+        if number != signal.SIGKILL:
+            assert p.returncode == 1 and b"interrupted" in err
+            assert not list(Path(tmp).iterdir()), "its folder is left"
+
+
+def children(pid):
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
