@@ -187,6 +187,7 @@ rules_match(const struct route_rules *rules, const struct route_request *r, cons
 {
 	struct rules_pass s;
 	const struct config_rule *rule;
+	bool words = false;
 	size_t i;
 
 	if (rules == NULL || rules->config->rules_len == 0)
@@ -197,11 +198,13 @@ rules_match(const struct route_rules *rules, const struct route_request *r, cons
 	s.hits_len = s.excepts_len = 0;
 	for (i = 0; i < rules->config->rules_len; i++) {
 		rule = &rules->config->rules[i];
+		words = words || (rule->words_len > 0 && rules_applies(rule, route));
 		if (((rule->on_image && r->vision) || (rule->on_tools && r->tools)) &&
 			rules_applies(rule, route))
 			rules_offer(&s, i);
 	}
-	if (r->turns_count == 0)
+	/* other routes' rules cost this one nothing */
+	if (r->turns_count == 0 || !words)
 		return s.best;
 	if (r->turns_len[0] <= 2 * TEXT_PART_MAX) {
 		rules_scan(&s, r->turns[0], r->turns_len[0]);
