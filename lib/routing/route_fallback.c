@@ -58,8 +58,8 @@ fallback_append_one(struct work *w, const char *name)
 		if (!fallback_means(w, name, d) || fallback_is_ranked(out, i) ||
 			filter_check(&unsure, d, w->r, w->named.route) != FILTER_NONE)
 			continue;
-		out->ranked[out->ranked_len++] =
-			(struct route_candidate){.deployment = i, .quality = d->quality, .cost_usd = -1};
+		out->ranked[out->ranked_len++] = (struct route_candidate){
+			.deployment = i, .quality = d->quality, .cost_usd = -1};
 		out->fallbacks++;
 	}
 }

@@ -91,9 +91,8 @@ ENDS = {"cut": lambda x: (half(x), x.cut()), "reset": lambda x: (half(x), x.rese
 
 @pytest.mark.parametrize("policy", ["continue", "restart"])
 def test_streams_cut_midway_come_out_byte_for_byte(sims, policy):
-    """One stream in twenty of one of two equal backends is cut."""
-    d = sims(policy, [{"kind": "cut", "backend": "first", "tokens": 17, "probability": 0.2,
-                       "seed": 5}])
+    """Each eighth stream of one of two equal backends is cut."""
+    d = sims(policy, [{"kind": "cut", "backend": "first", "tokens": 17, "every": 8}])
     expected = {}
 
     def one(i):

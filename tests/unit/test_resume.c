@@ -11,8 +11,13 @@
 	"data: {\"id\":\"" id "\",\"object\":\"chat.completion.chunk\",\"created\":1,"             \
 	"\"model\":\"m-" id "\",\"choices\":[{\"index\":0,\"delta\":" delta                        \
 	",\"finish_reason\":null}]}\n\n"
-#define BODY "{\"model\":\"auto\",\"messages\":[{\"role\":\"user\",\"content\":\"q\"}],"           \
-	     "\"max_tokens\":10,\"fallbacks\":[\"b\"]"
+#define BODY                                                                                       \
+	"{\"model\":\"auto\",\"messages\":[{\"role\":\"user\",\"content\":\"q\"}],"                \
+	"\"max_tokens\":10,\"fallbacks\":[\"b\"]"
+
+#define LOGPROBS                                                                                   \
+	"data: {\"id\":\"a\",\"choices\":[{\"index\":0,\"delta\":{},\"logprobs\":"                 \
+	"{\"content\":[{}]}}]}\n\n"
 
 static void
 feed(struct resume *s, struct buf *out, const char *text)
@@ -46,8 +51,9 @@ turn(struct resume *s, const char *body)
 
 Test(resume, a_text_goes_on_in_the_conversation)
 {
-	AUTO(resume_free) struct resume *s =
-		begun(MID_STREAM_CONTINUE, CHUNK("a", "{\"role\":\"assistant\",\"content\":\"one two \"}"));
+	AUTO(resume_free)
+	struct resume *s = begun(MID_STREAM_CONTINUE,
+		CHUNK("a", "{\"role\":\"assistant\",\"content\":\"one two \"}"));
 	AUTO(buf_fini) struct buf body = BUF_INIT;
 	struct json root;
 	uint32_t at = 0;
@@ -63,8 +69,9 @@ Test(resume, a_text_goes_on_in_the_conversation)
 
 Test(resume, later_chunks_belong_to_the_first_ones_stream)
 {
-	AUTO(resume_free) struct resume *s =
-		begun(MID_STREAM_CONTINUE, CHUNK("a", "{\"role\":\"assistant\",\"content\":\"one \"}"));
+	AUTO(resume_free)
+	struct resume *s = begun(
+		MID_STREAM_CONTINUE, CHUNK("a", "{\"role\":\"assistant\",\"content\":\"one \"}"));
 	AUTO(buf_fini) struct buf out = BUF_INIT, body = BUF_INIT;
 	struct json root;
 	uint32_t at = 0;
@@ -102,9 +109,9 @@ Test(resume, what_is_more_than_plain_text_is_restarted)
 	static const char *const firsts[] = {
 		CHUNK("a", "{\"content\":\"x\",\"tool_calls\":[{\"index\":0}]}"),
 		CHUNK("a", "{\"reasoning_content\":\"hm\"}"),
-		"data: {\"id\":\"a\",\"choices\":[{\"index\":1,\"delta\":{\"content\":\"x\"}}]}\n\n",
-		"data: {\"id\":\"a\",\"choices\":[{\"index\":0,\"delta\":{},\"logprobs\":"
-		"{\"content\":[{}]}}]}\n\n",
+		"data: "
+		"{\"id\":\"a\",\"choices\":[{\"index\":1,\"delta\":{\"content\":\"x\"}}]}\n\n",
+		LOGPROBS,
 	};
 	static const char *const bodies[] = {BODY ",\"n\":2}", BODY ",\"logprobs\":true}",
 		BODY ",\"response_format\":{\"type\":\"json_object\"}}",
@@ -116,8 +123,8 @@ Test(resume, what_is_more_than_plain_text_is_restarted)
 		cr_assert_eq(turn(s, BODY "}"), RESUME_RESTART, "%s", firsts[i]);
 	}
 	for (size_t i = 0; i < ARRAY_LEN(bodies); i++) {
-		AUTO(resume_free) struct resume *s =
-			begun(MID_STREAM_CONTINUE, CHUNK("a", "{\"content\":\"x\"}"));
+		AUTO(resume_free)
+		struct resume *s = begun(MID_STREAM_CONTINUE, CHUNK("a", "{\"content\":\"x\"}"));
 
 		cr_assert_eq(turn(s, bodies[i]), RESUME_RESTART, "%s", bodies[i]);
 	}

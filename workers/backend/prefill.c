@@ -36,8 +36,9 @@ prefill_write(struct buf *out, const struct call_request *in, struct err *e)
 	it = json_iter(root);
 	json_put_begin(out, '{');
 	while (json_next_member(&it, &key, &v)) {
-		if (in->prefill == PREFILL_VLLM && (json_equals(key, "add_generation_prompt") ||
-							   json_equals(key, "continue_final_message")))
+		if (in->prefill == PREFILL_VLLM &&
+			(json_equals(key, "add_generation_prompt") ||
+				json_equals(key, "continue_final_message")))
 			continue;
 		json_put_raw(out, key);
 		buf_add_char(out, ':');

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * hedge.c - two attempts at once: the second starts when the first is late, the first to answer wins
+ * hedge.c - two attempts at once: the second starts when the first is late, the first to answer
+ * wins
  *
  * The request knows one attempt as under way; the other one is kept aside, and they change places
  * where it is the other one that has something to say. Both have their records; the loser is
@@ -93,8 +94,7 @@ hedge_arm(struct request *r)
 	if (r->hedge_ms == 0 || r->conn->committed || r->other.id != 0)
 		return;
 	r->hedge_timer = (struct loop_timer){.fn = hedge_on_late, .arg = r};
-	loop_timer_set(r->g->w->loop, &r->hedge_timer,
-		r->attempt_ns + clock_ms_to_ns(r->hedge_ms));
+	loop_timer_set(r->g->w->loop, &r->hedge_timer, r->attempt_ns + clock_ms_to_ns(r->hedge_ms));
 }
 
 bool
@@ -162,7 +162,6 @@ hedge_board_changed(struct request *r)
 		info.state != SLOT_BACKOFF)
 		return;
 	hedge_swap(r);
-	(void)err_set(&e, ERR_WORKER_DIED, "%s: its worker died",
-		r->catalog->rows[r->row].backend);
+	(void)err_set(&e, ERR_WORKER_DIED, "%s: its worker died", r->catalog->rows[r->row].backend);
 	attempt_failed(r, &e, 0, NULL);
 }

@@ -65,7 +65,8 @@ resume_see_text(struct resume *s, struct json text)
 static bool
 resume_is_empty(struct json v)
 {
-	return v.type == JSON_NONE || v.type == JSON_NULL || (v.type == JSON_STRING && v.len == 2) ||
+	return v.type == JSON_NONE || v.type == JSON_NULL ||
+	       (v.type == JSON_STRING && v.len == 2) ||
 	       ((v.type == JSON_ARRAY || v.type == JSON_OBJECT) && v.len == 2);
 }
 
@@ -235,7 +236,7 @@ resume_put_usage(const struct resume *s, struct buf *out, struct json usage)
 static const struct buf *
 resume_kept(const struct resume *s, struct json key)
 {
-	return json_equals(key, "id")	     ? &s->id
+	return json_equals(key, "id")        ? &s->id
 	       : json_equals(key, "created") ? &s->created
 	       : json_equals(key, "model")   ? &s->model
 					     : NULL;
