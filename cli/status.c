@@ -29,7 +29,8 @@ state_colour(struct json state)
 {
 	if (json_equals(state, "ready") || json_equals(state, "up") || json_equals(state, "closed"))
 		return TABLE_GOOD;
-	if (json_equals(state, "starting") || json_equals(state, "draining"))
+	if (json_equals(state, "starting") || json_equals(state, "draining") ||
+		json_equals(state, "half-open"))
 		return TABLE_WARN;
 	return TABLE_BAD;
 }
@@ -111,16 +112,18 @@ print_backends(struct json status, FILE *out)
 	table_column(t, "NAME", TABLE_LEFT);
 	table_column(t, "KIND", TABLE_LEFT);
 	table_column(t, "STATE", TABLE_LEFT);
+	table_column(t, "HEALTH", TABLE_LEFT);
 	table_column(t, "BREAKER", TABLE_LEFT);
 	table_column(t, "IN FLIGHT", TABLE_RIGHT);
 	table_column(t, "OK", TABLE_RIGHT);
 	table_column(t, "FAILED", TABLE_RIGHT);
 	table_column(t, "MEAN", TABLE_RIGHT);
-	table_column(t, "WHY DOWN", TABLE_LEFT);
+	table_column(t, "WHY", TABLE_LEFT);
 	while (json_next_item(&it, &b)) {
 		table_cell_json(t, json_get(b, "name"));
 		table_cell_json(t, json_get(b, "kind"));
 		cell_state(t, json_get(b, "state"));
+		cell_state(t, json_get(b, "health"));
 		cell_state(t, json_get(b, "breaker"));
 		table_cell_u64(t, json_get(b, "in_flight"));
 		table_cell_u64(t, json_get(b, "ok"));

@@ -61,6 +61,18 @@ struct config_restart {
 	uint32_t healthy_ms; /* ready for this long: delay starts over */
 };
 
+/* When a deployment that fails is left alone (lib/breaker), and what may be tried again. */
+struct config_breaker {
+	bool enabled;
+	uint32_t window_ms;
+	uint32_t min_calls;
+	double failure_rate;
+	uint32_t open_ms, open_max_ms;
+	uint32_t wait_ms; /* a request waits for a deployment to take calls again; 0: never */
+	double retry_share; /* attempts after a failure, of all requests */
+	uint32_t retry_burst;
+};
+
 /* The record of every request and every attempt. */
 struct config_journal {
 	bool enabled;
@@ -287,6 +299,7 @@ struct config {
 	bool pin_cpus;	       /* keep the busy workers of one request path on one core */
 	uint64_t prompt_log_bytes; /* of each gateway; 0: prompts are written down nowhere */
 	struct config_restart restart;
+	struct config_breaker breaker;
 	struct config_journal journal;
 	struct config_limits limits;
 	struct config_auth auth;

@@ -51,6 +51,7 @@ CONFIG_MAP(TOP, log, LOG, "what is logged, to standard error")
 CONFIG_MAP(TOP, limits, LIMITS, "what a client may ask for")
 CONFIG_MAP(TOP, auth, AUTH, "who may connect")
 CONFIG_MAP(TOP, restart, RESTART, "how a dead worker comes back")
+CONFIG_MAP(TOP, breaker, BREAKER, "when a deployment that fails is left alone")
 CONFIG_MAP(TOP, journal, JOURNAL, "the record of every request and every attempt")
 CONFIG_KEY(TOP, start_ms, TIME, start_ms, "10s", 100, 600000, "",
 	"a worker that is not ready by then is killed")
@@ -120,6 +121,29 @@ CONFIG_KEY(RESTART, delay_max_ms, TIME, restart.delay_max_ms, "10s", 1, 3600000,
 	"longest delay")
 CONFIG_KEY(RESTART, healthy_ms, TIME, restart.healthy_ms, "5s", 1, 3600000, "",
 	"ready for this long: the delay starts over")
+
+CONFIG_SECTION(BREAKER, struct config, "breaker",
+	"When a deployment that fails is left alone, and how long requests wait for one.")
+CONFIG_KEY(BREAKER, enabled, FLAG, breaker.enabled, "yes", 0, 0, "",
+	"no: every deployment is called, however it fails and whatever pause it asks for")
+CONFIG_KEY(BREAKER, window_ms, TIME, breaker.window_ms, "30s", 100, 3600000, "",
+	"calls that ended longer ago are forgotten; of the others, the latest 128 count")
+CONFIG_KEY(BREAKER, min_calls, COUNT, breaker.min_calls, "5", 1, 128, "calls",
+	"fewer in the window say nothing")
+CONFIG_KEY(BREAKER, failure_rate, REAL, breaker.failure_rate, "0.5", 0.01, 1, "",
+	"from this share of failures on, it opens: no more calls go there")
+CONFIG_KEY(BREAKER, open_ms, TIME, breaker.open_ms, "1s", 1, 3600000, "",
+	"until one call is tried again, where the upstream did not say when (Retry-After)")
+CONFIG_KEY(BREAKER, open_max_ms, TIME, breaker.open_max_ms, "60s", 1, 3600000, "",
+	"each trial that fails doubles the time, up to this")
+CONFIG_KEY(BREAKER, wait_ms, TIME, breaker.wait_ms, "5s", 0, 600000, "",
+	"a request for which all candidates are left alone waits this long, within its deadline, "
+	"for one that will be asked again by then; 0: it is refused at once")
+CONFIG_KEY(BREAKER, retry_share, REAL, breaker.retry_share, "0.2", 0, 100, "",
+	"attempts after a failed one, as a share of all requests of a gateway: an outage is not "
+	"multiplied")
+CONFIG_KEY(BREAKER, retry_burst, COUNT, breaker.retry_burst, "100", 0, 100000, "attempts",
+	"so many more, saved up while all was well")
 
 CONFIG_SECTION(JOURNAL, struct config, "journal",
 	"One record for each request and for each attempt at a backend, no prompts and no answers, "

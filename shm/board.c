@@ -21,7 +21,7 @@ _Static_assert(sizeof(struct twin) == 8, "twin is one atomic");
 _Static_assert(sizeof(struct slot_info) == 96, "slot_info has no padding");
 _Static_assert(sizeof(struct slot_row) == 8 + 2 * 96, "slot_row has no padding");
 _Static_assert(sizeof(struct board_head) == 312, "board_head has no padding");
-_Static_assert(sizeof(struct deployment_stat) == MODEL_MAX_LEN + 10 * 8, "all atomics in a row");
+_Static_assert(sizeof(struct deployment_stat) == MODEL_MAX_LEN + 14 * 8, "all atomics in a row");
 _Static_assert(sizeof(struct worker_row) % BOARD_PAGE == 0, "worker rows are whole pages");
 _Static_assert(offsetof(struct worker_row, stats) % BOARD_PAGE == 0, "figures start on a page");
 _Static_assert(sizeof(struct profile_info) % 8 == 0, "profile pairs stay aligned");

@@ -107,6 +107,10 @@ struct deployment_stat {
 	_Atomic uint64_t tokens;       /* completion tokens after the first */
 	_Atomic uint64_t token_us_sum; /* time from first to last token */
 	_Atomic uint64_t total_us_sum; /* over ok calls */
+	_Atomic uint64_t breaker; /* breaker_word of lib/breaker; changes at once when its state does */
+	_Atomic uint64_t breaker_why; /* code of the call that opened it */
+	_Atomic uint64_t window; /* calls << 32 | failures that the breaker looks at */
+	_Atomic uint64_t window_ns; /* until then, when nothing more comes */
 };
 
 /* How far one process has drawn the rules of the fault table; row i belongs to rule id[i]. */
@@ -237,6 +241,8 @@ uint64_t board_faults(const struct board *b, struct fault_rules *out);
 struct fault_state board_fault_sum(const struct board *b, uint64_t id);
 /* Hits of all times of one kind by the process in slot; SLOTS_MAX: by the supervisor. */
 uint64_t board_fault_hits(const struct board *b, unsigned slot, enum fault_kind kind);
+/* The figures that the worker in slot keeps of a model; NULL: none yet. */
+const struct deployment_stat *board_stat(const struct board *b, unsigned slot, const char *model);
 /* The slot in state STARTING..DRAINING whose role and name match, newest READY first; -1: none. */
 int board_find_slot(const struct board *b, uint32_t role, const char *name);
 

@@ -73,6 +73,21 @@ board_worker(const struct board *b, unsigned slot)
 	return &b->map->workers[slot];
 }
 
+const struct deployment_stat *
+board_stat(const struct board *b, unsigned slot, const char *model)
+{
+	const struct worker_row *row = board_worker(b, slot);
+
+	for (size_t i = 0; i < STATS_MAX; i++) {
+		/* rows are taken in order and never given back */
+		if (atomic_load_explicit(&row->stats[i].used, memory_order_acquire) == 0)
+			break;
+		if (strncmp(row->stats[i].model, model, MODEL_MAX_LEN) == 0)
+			return &row->stats[i];
+	}
+	return NULL;
+}
+
 struct worker_row *
 board_own_row(struct board *b)
 {

@@ -19,6 +19,8 @@ COUNTER(REQ_IN_FLIGHT, gauge, requests_in_flight, "Requests being answered now."
 COUNTER(REQ_CANCELLED, counter, requests_cancelled_total, "Clients that left before the end.")
 COUNTER(REQ_ATTEMPTS, counter, attempts_total, "Attempts sent to backends.")
 COUNTER(REQ_CASCADES, counter, cascades_total, "Attempts that failed and moved on.")
+COUNTER(REQ_WAITED, counter, requests_waited_total, "Requests that waited for a deployment.")
+COUNTER(REQ_RETRIES_REFUSED, counter, retries_refused_total, "Retries that the budget forbade.")
 COUNTER(REQ_RETRIES, counter, retries_total, "Pauses before a deployment that had failed was tried again.")
 COUNTER(REQ_HEDGES, counter, hedges_total, "Second attempts started because the first was late.")
 COUNTER(REQ_HEDGES_WON, counter, hedges_won_total, "Of these: those that answered first.")

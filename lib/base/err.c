@@ -85,6 +85,12 @@ err_counts(enum err_code code)
 }
 
 bool
+err_cools(enum err_code code)
+{
+	return (err_rows[err_code_checked(code)].policy & COOLS) != 0;
+}
+
+bool
 err_retries(enum err_code code)
 {
 	return (err_rows[err_code_checked(code)].policy & RETRIES) != 0;

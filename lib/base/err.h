@@ -19,6 +19,7 @@ enum {
 	RETRIES = 1 << 3,  /* may be over in a moment: the same deployment can be tried again */
 	LARGER = 1 << 4,   /* only who has a larger context may do better */
 	OTHER_MODEL = 1 << 5, /* the same upstream model would say the same */
+	COOLS = 1 << 2,	   /* the deployment asks to be left alone for a while */
 };
 
 /*
@@ -49,8 +50,8 @@ enum {
 	X(ERR_UPSTREAM_AUTH,  "upstream_auth",       502, "server_error",          CASCADES | COUNTS) \
 	X(ERR_UPSTREAM_MODEL, "upstream_model_not_found", 502, "server_error",     CASCADES | COUNTS) \
 	X(ERR_UNSUPPORTED,    "unsupported",         400, "invalid_request_error", CASCADES)       \
-	X(ERR_RATE_LIMITED,   "rate_limited",        429, "rate_limit_error",      CASCADES | RETRIES)       \
-	X(ERR_OVERLOADED,     "overloaded",          503, "server_error",          CASCADES | COUNTS | RETRIES) \
+	X(ERR_RATE_LIMITED,   "rate_limited",        429, "rate_limit_error",      CASCADES | COOLS | RETRIES) \
+	X(ERR_OVERLOADED,     "overloaded",          503, "server_error",          CASCADES | COUNTS | COOLS | RETRIES) \
 	X(ERR_TIMEOUT,        "upstream_timeout",    504, "server_error",          CASCADES | COUNTS) \
 	X(ERR_CONNECT,        "upstream_connect",    502, "server_error",          CASCADES | COUNTS | RETRIES) \
 	X(ERR_RESET,          "upstream_reset",      502, "server_error",          CASCADES | COUNTS | RETRIES) \
@@ -60,7 +61,9 @@ enum {
 	X(ERR_WORKER_DIED,    "worker_died",         502, "server_error",          CASCADES)       \
 	/* ourselves */                                                                            \
 	X(ERR_CONFIG,         "config",              500, "server_error",          0)              \
-	X(ERR_SYS,            "system",              500, "server_error",          CASCADES)
+	X(ERR_SYS,            "system",              500, "server_error",          CASCADES)       \
+	/* last, for numbers stand in journals: full, or its breaker is open; nobody was asked */  \
+	X(ERR_BUSY,           "busy",                503, "server_error",          CASCADES)
 /* clang-format on */
 
 enum err_code {
@@ -90,6 +93,7 @@ const char *err_openai_type(enum err_code code);
 unsigned err_http_status(enum err_code code);
 bool err_cascades(enum err_code code);
 bool err_counts(enum err_code code);
+bool err_cools(enum err_code code);
 bool err_retries(enum err_code code);
 bool err_wants_larger(enum err_code code);
 bool err_wants_other(enum err_code code);

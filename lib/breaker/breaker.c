@@ -143,6 +143,7 @@ breaker_end(struct breaker *b, const struct breaker_rules *rules, enum breaker_c
 		break;
 	case CLOSE:
 		breaker_close(b);
+		window_add(b, rules, false, now_ns);
 		break;
 	case REPEAT:
 		b->state = BREAKER_OPEN;

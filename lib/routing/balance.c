@@ -47,7 +47,8 @@ route_hash(const char *data, size_t len)
 unsigned
 balance_class(const struct entry *e)
 {
-	return (e->d->standby ? 4U : 0U) + (e->favoured ? 0U : 2U) + (e->unsure ? 1U : 0U);
+	return (e->d->standby ? 8U : 0U) + (e->d->outlier ? 4U : 0U) + (e->favoured ? 0U : 2U) +
+	       (e->unsure ? 1U : 0U);
 }
 
 /* Place of entry i in the config order of its class, and the size of that class. */

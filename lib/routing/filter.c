@@ -2,9 +2,9 @@
 /*
  * filter.c - which deployments can't answer a request, and why
  *
- * "Known no" drops a candidate, "not known" passes and ranks behind every "known yes". Down and
- * full come last: who only fails those could answer later, which makes the difference between 400
- * and 503.
+ * "Known no" drops a candidate, "not known" passes and ranks behind every "known yes". Down,
+ * cooling and full come last: who only fails those could answer later, which makes the difference
+ * between 400 and 503.
  */
 #include <stdio.h>
 #include <string.h>
@@ -26,6 +26,7 @@ static const struct {
 	[FILTER_CONTEXT] = {"context", "have too small a context"},
 	[FILTER_PRICE] = {"price", "cost more than the route allows"},
 	[FILTER_DOWN] = {"down", "are down"},
+	[FILTER_COOLING] = {"cooling", "are left alone for a while"},
 	[FILTER_FULL] = {"full", "have no free place"},
 };
 
@@ -94,6 +95,8 @@ filter_check(bool *unsure, const struct route_deployment *d, const struct route_
 		return FILTER_PRICE;
 	if (!d->up)
 		return FILTER_DOWN;
+	if (d->cooling)
+		return FILTER_COOLING;
 	if (d->max_in_flight > 0 && d->in_flight >= d->max_in_flight)
 		return FILTER_FULL;
 	return FILTER_NONE;

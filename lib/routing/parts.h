@@ -92,6 +92,7 @@ enum filter {
 	FILTER_CONTEXT,
 	FILTER_PRICE,
 	FILTER_DOWN,
+	FILTER_COOLING,
 	FILTER_FULL,
 	FILTERS
 };
@@ -137,7 +138,8 @@ bool score_stronger(const struct entry *a, const struct entry *b);
 bool balance_entries(struct entry *entries, size_t len, enum strategy strategy, uint64_t seed);
 uint64_t balance_random(uint64_t seed, uint64_t n);
 double balance_uniform(uint64_t seed, uint64_t n); /* 0 <= u < 1 */
-/* Entries are only compared within their class: 0 favoured, then the others, standby ones last. */
+/* Entries are only compared within their class: 0 favoured, then the others, then outliers, standby
+ * ones last. */
 unsigned balance_class(const struct entry *e);
 
 /* One decision while it is made. */

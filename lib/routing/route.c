@@ -111,8 +111,9 @@ route_means(const struct work *w, const struct route_deployment *d, size_t *plac
 	return at >= 0 || work_favours(w, d);
 }
 
+/* Fill entries and dropped; waits: what is cooling is as good as the others. */
 static void
-route_collect(struct work *w)
+route_collect(struct work *w, bool waits)
 {
 	const struct route_deployment *d;
 	struct route_candidate *dropped;
@@ -127,7 +128,7 @@ route_collect(struct work *w)
 		if (!route_means(w, d, &place))
 			continue;
 		f = filter_check(&unsure, d, w->r, w->named.route);
-		if (f != FILTER_NONE) {
+		if (f != FILTER_NONE && !(waits && f == FILTER_COOLING)) {
 			if (w->out->dropped_len < ROUTE_CANDIDATES_MAX) {
 				dropped = &w->out->dropped[w->out->dropped_len++];
 				*dropped = (struct route_candidate){
@@ -230,9 +231,13 @@ route_decide(struct route_decision *out, const struct route_request *r,
 	if (w.named.arm != w.named.route)
 		(void)snprintf(out->arm, sizeof(out->arm), "%s", w.named.arm->name);
 	route_favour(&w);
-	route_collect(&w);
+	route_collect(&w, false);
 	if (w.len == 0 && fallback_instead(&w))
 		return ERR_OK;
+	if (w.len == 0) {
+		route_collect(&w, true);
+		out->waits = w.len > 0;
+	}
 	if (w.len == 0)
 		return route_empty(&w, e);
 	if (!plan_make(&w)) {

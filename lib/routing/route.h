@@ -38,7 +38,11 @@ struct route_deployment {
 	bool standby;
 	bool up;       /* worker ready and not known to be down */
 	bool loaded;   /* resident in memory, as far as known */
-	const char *down_why; /* for the explanation where !up; may be "" */
+	const char *down_why; /* for the explanation where !up or cooling; may be "" */
+	bool cooling; /* its breaker lets nothing through now */
+	uint32_t cooling_ms; /* until it does; 0: not known */
+	bool trial; /* its breaker wants one call, to see whether it is well again */
+	bool outlier; /* fails much more than the others that serve its model */
 	float ttft_ms, tokens_per_s, failure_rate; /* 0: not measured */
 	uint32_t in_flight, max_in_flight;
 };
@@ -131,6 +135,7 @@ struct route_decision {
 	bool pending;	/* the scorer has not answered yet: nothing else is filled in, ask again */
 	bool judged;	/* the scorer's answer was used */
 	bool cached;	/* it was known already */
+	bool waits;	/* all that is left is cooling: ranked for who can wait */
 	bool abstained; /* its gain was within its error: the best single model was taken */
 	struct route_session session; /* where the conversation is now; model 0: not a session's */
 	uint32_t attempts, first_byte_ms, request_ms; /* of the route, 0: the defaults */

@@ -109,6 +109,20 @@ rank_abstain(struct work *w, const char *single)
 	work_prefer(w, i);
 }
 
+/* Who is first by its score would be first for ever where its sibling's breaker waits for a call
+ * that shows it is well again: give it one. More than one is refused there and goes on here. */
+static void
+rank_trial(struct work *w)
+{
+	for (size_t i = 1; i < w->len; i++) {
+		if (w->entries[i].d->trial && !w->entries[i].d->standby &&
+			strcmp(w->entries[i].d->model, w->entries[0].d->model) == 0) {
+			work_prefer(w, i);
+			return;
+		}
+	}
+}
+
 void
 rank_entries(struct work *w)
 {
@@ -125,4 +139,5 @@ rank_entries(struct work *w)
 	rank_turns(w->entries, w->len, w->r->seed);
 	if (single != NULL)
 		rank_abstain(w, single);
+	rank_trial(w);
 }

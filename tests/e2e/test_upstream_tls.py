@@ -122,13 +122,13 @@ def test_status_says_why_a_backend_never_listed_anything(daemon, upstream, autho
 
     def row():
         return next(b for b in d.status()["backends"] if b["name"] == "up")
-    until("it is down", lambda: row()["breaker"] == "open")
+    until("it is down", lambda: row()["health"] == "down")
     assert "TLS" in row()["why"] and "certificate" in row()["why"]
     assert [r for r in d.events("backend_down") if "TLS" in r[3]]
     assert "up" not in {x["backend"] for m in d.status()["models"] for x in m["deployments"]}
     d.reload(backends=[openai("up", u.url, ca_file=str(authority.ca)), sim("s")])
     until("its model is served", lambda: d.chat("m").status_code == 200)
-    assert (row()["breaker"], row()["why"]) == ("closed", "")
+    assert (row()["health"], row()["breaker"], row()["why"]) == ("up", "closed", "")
 
 
 def test_others_serve_while_one_is_not_trusted(daemon, upstream, authority):

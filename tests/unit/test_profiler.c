@@ -144,7 +144,6 @@ Test(health, every_event_leads_where_it_should_from_every_state)
 	static const uint32_t after[HEALTH_EVENTS] = {[HEALTH_PROBE_OK] = HEALTH_UP,
 		[HEALTH_PROBE_FAILED] = HEALTH_DOWN,
 		[HEALTH_CALL_OK] = HEALTH_UP,
-		[HEALTH_CALLS_FAILED] = HEALTH_DOWN,
 		[HEALTH_WORKER_GONE] = HEALTH_DOWN,
 		[HEALTH_WORKER_BACK] = HEALTH_UNKNOWN};
 
@@ -161,15 +160,11 @@ Test(health, every_event_leads_where_it_should_from_every_state)
 	}
 }
 
-Test(health, three_failures_in_a_row_are_down_and_a_success_is_up)
+Test(health, failures_are_the_breakers_to_judge_and_a_success_is_up)
 {
-	struct sample now = {.failed = 2, .failed_in_row = 2}, d = {.failed = 2};
+	struct sample now = {.failed = 9, .failed_in_row = 9}, d = {.failed = 9};
 
 	cr_assert_eq(health_of_calls(&now, &d), HEALTH_EVENTS);
-	now = (struct sample){.failed = 3, .failed_in_row = 3};
-	cr_assert_eq(health_of_calls(&now, &d), HEALTH_CALLS_FAILED);
-	d = (struct sample){0};
-	cr_assert_eq(health_of_calls(&now, &d), HEALTH_EVENTS, "old failures count once");
 	now = (struct sample){.ok = 1, .failed = 3};
 	d = (struct sample){.ok = 1};
 	cr_assert_eq(health_of_calls(&now, &d), HEALTH_CALL_OK);
@@ -311,17 +306,11 @@ Test(rows, calls_move_averages_and_health_once)
 	struct deployment_stat stat = {.model = "m"};
 	struct row *row = rows_find(rows, "a", "m");
 
-	atomic_store(&stat.failed, 3);
-	atomic_store(&stat.failed_in_row, 3);
-	cr_assert_eq(rows_sample(rows, "a", 4, &stat, ROWS_COUNT, 1), row);
-	cr_assert_eq(row->info.health, HEALTH_DOWN);
-	cr_assert_str_eq(row->info.why, "3 calls failed in a row");
-	(void)rows_health(rows, "a", HEALTH_PROBE_OK, "");
-	cr_assert_null(rows_sample(rows, "a", 4, &stat, ROWS_COUNT, 1));
-	cr_assert_eq(row->info.health, HEALTH_UP, "a good probe gives another chance");
+	(void)rows_health(rows, "a", HEALTH_PROBE_FAILED, "probe");
 	atomic_store(&stat.failed, 4);
 	atomic_store(&stat.failed_in_row, 4);
-	cr_assert_eq(rows_sample(rows, "a", 4, &stat, ROWS_COUNT, 1), row);
+	cr_assert_null(rows_sample(rows, "a", 4, &stat, ROWS_COUNT, 1));
+	cr_assert_eq(row->info.health, HEALTH_DOWN);
 	atomic_store(&stat.ok, 1);
 	atomic_store(&stat.failed_in_row, 0);
 	cr_assert_eq(rows_sample(rows, "a", 4, &stat, ROWS_COUNT, 1), row);

@@ -185,6 +185,8 @@ backend_start(struct worker *w, struct err *e)
 	b->kind = backend_kinds[b->config->kind];
 	backend_read_limits(b);
 	backend_reset_figures(b);
+	guard_start(b);
+	guard_configure(b);
 	return b->kind->transport == &transport_http ? backend_open_http(b, e) : ERR_OK;
 }
 
@@ -224,6 +226,7 @@ backend_on_config(struct worker *w, const struct config *old)
 
 	(void)old;
 	b->config = config_backend(w->config, w->name);
+	guard_configure(b);
 	if (b->config == NULL)
 		return; /* the supervisor will tell us to drain */
 	backend_read_limits(b);

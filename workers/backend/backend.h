@@ -16,6 +16,7 @@
 #include "lib/base/buf.h"
 #include "lib/base/err.h"
 #include "lib/base/json.h"
+#include "lib/breaker/breaker.h"
 #include "lib/fault/fault.h"
 #include "lib/sim/sim.h"
 #include "schemas/msg.h"
@@ -501,6 +502,8 @@ struct call {
 	uint64_t armed_ns; /* of the timer; it may fire before it is due, never after */
 	bool collect;	   /* the upstream's bytes go to whole, not to answer */
 	struct deployment_stat *stat; /* NULL: the table is full */
+	enum breaker_call guard;
+	bool guarded; /* the breaker knows how it ended */
 	struct http_call *http; /* the transport's, whichever it is */
 	struct sim_call *sim;
 	const struct transport *transport; /* the kind's, unless a fault takes its place */
@@ -583,12 +586,23 @@ struct backend {
 	struct call *calls[CALL_BUCKETS];
 	struct call *dirty;
 	uint32_t in_flight;
+	struct breaker breakers[STATS_MAX]; /* beside the rows of figures */
 	struct probe *probes;
 	uint32_t left_out_told; /* of the last list, in the log */
 	struct sim *sim;
 	struct embedding *embeddings; /* kind encoder: calls that wait for a classifier */
 	uint64_t next_question; /* ids of what they are asked */
 };
+
+/* guard.c: the breakers of its deployments; s NULL: the table is full, there is none */
+void guard_start(struct backend *b); /* take over what a former life published */
+void guard_configure(struct backend *b); /* the config is another one */
+bool guard_admits(struct backend *b, const struct deployment_stat *s);
+void guard_begin(struct call *c);
+/* The answer has begun: good enough for a trial. */
+void guard_heard(struct call *c);
+/* How it ended, once; ERR_CANCELLED: nobody waits for it any more. */
+void guard_end(struct call *c, enum err_code code);
 
 /* kind_sim.c */
 void sim_free(struct sim **s_p);

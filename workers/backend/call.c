@@ -111,6 +111,7 @@ call_count_end(struct call *c, enum err_code code, uint64_t now_ns)
 	uint32_t tokens = c->answer.usage.known ? c->answer.usage.completion : c->tokens;
 
 	count(c, code == ERR_OK ? COUNTER_UP_OK : COUNTER_UP_FAILED);
+	guard_end(c, code);
 	if (s == NULL)
 		return;
 	if (code != ERR_OK) {
@@ -179,6 +180,7 @@ call_free(struct call *c)
 {
 	struct backend *b = c->backend;
 
+	guard_end(c, ERR_CANCELLED);
 	c->transport->stop(c);
 	call_unlink(c);
 	loop_timer_clear(call_loop(c), &c->timer);
@@ -323,6 +325,7 @@ call_send_deltas(struct call *c)
 		c->tokens += m.chat_delta.tokens;
 		c->credit -= (int64_t)n;
 		c->seq++;
+		guard_heard(c);
 		(void)asker_reply(c->backend, &c->asker, &m, payload);
 		bytes_unref(&payload);
 	}
@@ -547,6 +550,7 @@ call_new(struct backend *b, const struct msg *m, const struct asker *who, struct
 	c->stat = call_stat(b, c->model);
 	if (c->stat != NULL)
 		grow(&c->stat->in_flight, 1);
+	guard_begin(c);
 	return c;
 }
 
@@ -555,12 +559,13 @@ static enum err_code
 call_refuse(struct backend *b, const struct msg *m, const struct bytes *payload, struct err *e)
 {
 	const struct msg_chat_start *s = &m->chat_start;
+	char model[MODEL_MAX_LEN];
 
 	if (b->w->draining || b->config == NULL)
 		/* this life is over for whoever comes now; the gateway finds the next one */
 		return err_set(e, ERR_WORKER_DIED, "backend %s is being stopped", b->w->name);
 	if (b->in_flight >= b->limits.max_in_flight)
-		return err_set(e, ERR_OVERLOADED, "backend %s has its %u calls in flight already",
+		return err_set(e, ERR_BUSY, "backend %s has its %u calls in flight already",
 			b->w->name, b->limits.max_in_flight);
 	if (payload == NULL || s->model_at > payload->len ||
 		s->model_len > payload->len - s->model_at)
@@ -568,6 +573,9 @@ call_refuse(struct backend *b, const struct msg *m, const struct bytes *payload,
 	if (call_lookup(b, m->head.request_id, m->head.sender_slot, m->head.sender_generation) !=
 		NULL)
 		return err_set(e, ERR_SYS, "request id used twice");
+	(void)msg_str_copy(model, sizeof(model), s->model);
+	if (!guard_admits(b, call_stat(b, model)))
+		return err_set(e, ERR_BUSY, "the breaker of %s on %s is open", model, b->w->name);
 	return ERR_OK;
 }
 

@@ -70,7 +70,8 @@ attempt_suspect(struct request *r, enum err_code code)
 static void
 attempt_note(struct request *r, const struct err *e, uint16_t http, struct bytes *body)
 {
-	bool ours = e->code == ERR_WORKER_DIED || e->code == ERR_OVERLOADED;
+	bool ours = e->code == ERR_WORKER_DIED || e->code == ERR_OVERLOADED ||
+		    e->code == ERR_BUSY;
 	uint32_t retry_after_ms = r->err.code == ERR_RATE_LIMITED ? r->err.retry_after_ms : 0;
 
 	/* what an upstream said outweighs what happened to our own processes */
@@ -222,11 +223,12 @@ attempt_send(struct request *r, struct err *e)
 	return ERR_OK;
 }
 
-enum attempt_worker { WORKER_NONE, WORKER_COMING, WORKER_STALE, WORKER_GOOD };
+enum attempt_worker { WORKER_NONE, WORKER_WAITS, WORKER_COMING, WORKER_STALE, WORKER_GOOD };
 
 /* How the worker of this candidate does; fills in slot and generation. */
 static enum attempt_worker
-attempt_look(struct request *r, uint16_t row, int *slot, uint32_t *generation)
+attempt_look(
+	struct request *r, uint16_t row, int *slot, uint32_t *generation, uint64_t *look_ns)
 {
 	const struct catalog_row *k = &r->catalog->rows[row];
 	struct slot_info info;
@@ -238,23 +240,28 @@ attempt_look(struct request *r, uint16_t row, int *slot, uint32_t *generation)
 	*generation = info.generation;
 	if (info.state != SLOT_READY)
 		return WORKER_COMING;
+	if (!admit_look(r, row, (unsigned)*slot, look_ns))
+		return WORKER_WAITS;
 	return attempt_beats(r, (unsigned)*slot) ? WORKER_GOOD : WORKER_STALE;
 }
 
 /* The first untried candidate with a good worker, else the first with the next best. */
 static enum attempt_worker
-attempt_pick(struct request *r, size_t *index)
+attempt_pick(struct request *r, size_t *index, uint64_t *look_ns)
 {
 	enum attempt_worker best = WORKER_NONE;
 
 	for (size_t i = 0; i < r->candidates_len && best != WORKER_GOOD; i++) {
 		enum attempt_worker now;
 		uint32_t generation = 0;
+		uint64_t at_ns;
 		int slot;
 
 		if (r->candidate_state[i] != CANDIDATE_FRESH)
 			continue;
-		now = attempt_look(r, r->candidates[i], &slot, &generation);
+		now = attempt_look(r, r->candidates[i], &slot, &generation, &at_ns);
+		if (now == WORKER_WAITS)
+			*look_ns = MIN(*look_ns, at_ns);
 		if (now <= best)
 			continue;
 		best = now;
@@ -271,9 +278,24 @@ attempt_give_up(struct request *r)
 {
 	struct err e = r->err;
 
-	if (e.code == ERR_OK)
+	if (e.code == ERR_OK || e.code == ERR_BUSY)
 		(void)err_set(&e, ERR_UNAVAILABLE,
 			"none of the candidates has a running worker just now");
+	request_fail(r, &e);
+}
+
+/* All candidates are left alone, for longer than r may wait. */
+static void
+attempt_refuse(struct request *r, uint64_t look_ns)
+{
+	struct err e = r->err;
+	uint64_t now_ns = clock_ns();
+
+	if (e.code == ERR_OK || e.code == ERR_BUSY)
+		(void)err_set(&e, ERR_UNAVAILABLE,
+			"all candidates are full or left alone after failures (shunt status)");
+	if (e.retry_after_ms == 0 && look_ns > now_ns)
+		e.retry_after_ms = (uint32_t)((look_ns - now_ns) / NS_PER_MS + 1);
 	request_fail(r, &e);
 }
 
@@ -297,12 +319,38 @@ attempt_park(struct request *r)
 	loop_timer_set(r->g->w->loop, &r->park_timer, clock_ns() + clock_ms_to_ns(PARK_MS));
 }
 
+static void
+attempt_on_look(void *arg)
+{
+	attempt_next(arg);
+}
+
+/* All candidates are cooling or full: look again when the first of them may be asked. */
+static void
+attempt_wait(struct request *r, uint64_t look_ns)
+{
+	uint64_t at_ns = admit_wait(r, look_ns);
+
+	if (at_ns == 0) {
+		attempt_refuse(r, look_ns);
+		return;
+	}
+	if (!r->waited)
+		gateway_count(r->g, COUNTER_REQ_WAITED, 1);
+	r->waited = true;
+	loop_timer_clear(r->g->w->loop, &r->park_timer);
+	r->park_timer = (struct loop_timer){.fn = attempt_on_look, .arg = r};
+	loop_timer_set(r->g->w->loop, &r->park_timer, at_ns);
+}
+
 bool
 attempt_start_good(struct request *r)
 {
+	uint64_t look_ns = UINT64_MAX;
 	size_t i = 0;
 
-	if (r->attempts >= r->attempts_max || attempt_pick(r, &i) != WORKER_GOOD)
+	if (r->attempts >= r->attempts_max || attempt_pick(r, &i, &look_ns) != WORKER_GOOD ||
+		!admit_retry(r->g))
 		return false;
 	r->candidate_state[i] = CANDIDATE_TRIED;
 	return attempt_send(r, NULL) == ERR_OK;
@@ -311,6 +359,7 @@ attempt_start_good(struct request *r)
 void
 attempt_next(struct request *r)
 {
+	uint64_t look_ns = UINT64_MAX;
 	enum attempt_worker found;
 	size_t i = 0;
 	struct err e;
@@ -318,13 +367,18 @@ attempt_next(struct request *r)
 	CHECK(r->attempt_id == 0);
 	r->parked = false;
 	while (r->attempts < r->attempts_max) {
-		found = attempt_pick(r, &i);
+		found = attempt_pick(r, &i, &look_ns);
+		if (found == WORKER_WAITS) {
+			attempt_wait(r, look_ns);
+			return;
+		}
 		if (found == WORKER_COMING) {
 			attempt_park(r);
 			return;
 		}
-		if (found == WORKER_NONE)
+		if (found == WORKER_NONE || (r->retries && !admit_retry(r->g)))
 			break;
+		r->retries = false;
 		r->candidate_state[i] = CANDIDATE_TRIED;
 		if (attempt_send(r, &e) == ERR_OK) {
 			loop_timer_clear(r->g->w->loop, &r->park_timer);
@@ -345,6 +399,21 @@ static void
 attempt_forgive(struct request *r)
 {
 	if (++r->deaths >= DEATHS_MAX)
+		return;
+	for (size_t i = 0; i < r->candidates_len; i++)
+		if (r->candidates[i] == r->row)
+			r->candidate_state[i] = CANDIDATE_FRESH;
+}
+
+/* What asked for a pause may be asked again after it; what was refused by our own worker was no
+ * attempt at all. */
+static void
+attempt_cool(struct request *r, const struct err *e)
+{
+	r->retries = err_counts(e->code) || err_cools(e->code);
+	if (e->code == ERR_BUSY)
+		r->attempts--;
+	if (!admit_again(r, e))
 		return;
 	for (size_t i = 0; i < r->candidates_len; i++)
 		if (r->candidates[i] == r->row)
@@ -385,6 +454,7 @@ attempt_failed(struct request *r, const struct err *e, uint16_t http, struct byt
 	}
 	if (e->code == ERR_WORKER_DIED)
 		attempt_forgive(r);
+	attempt_cool(r, e);
 	attempt_next(r);
 }
 

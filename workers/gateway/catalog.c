@@ -113,7 +113,7 @@ catalog_fill_found(
 	d->loaded = p->loaded == 1;
 	d->ttft_ms = p->ttft_ms;
 	d->tokens_per_s = p->tokens_per_s;
-	d->failure_rate = p->failure_rate;
+	d->failure_rate = row->failure_rate = p->failure_rate;
 	if (p->health == HEALTH_DOWN) {
 		d->up = false;
 		catalog_copy_name(row->why, sizeof(row->why), p->why);
@@ -269,5 +269,10 @@ catalog_refresh(struct catalog *k, const struct board *board)
 					   memory_order_relaxed);
 
 		k->deployments[i].in_flight = (uint32_t)MIN(n, (uint64_t)UINT32_MAX);
+		if (slot >= 0 && k->rows[i].stat == NULL)
+			k->rows[i].stat = board_stat(board, (unsigned)slot, k->rows[i].upstream);
+		k->deployments[i].failure_rate = k->rows[i].failure_rate;
+		admit_fill(&k->rows[i], &k->deployments[i]);
 	}
+	admit_rates(k, k->route.config->breaker.min_calls);
 }

@@ -17,6 +17,7 @@
 #include "lib/base/buf.h"
 #include "lib/base/err.h"
 #include "lib/base/json.h"
+#include "lib/breaker/breaker.h"
 #include "lib/routing/judge.h"
 #include "lib/routing/route.h"
 #include "lib/routing/scorers.h"
@@ -317,6 +318,8 @@ struct catalog_row {
 	bool ready; /* that worker is, when the catalog was made */
 	bool coming; /* slot is -1 only because it waited out its restart delay then */
 	uint32_t first_byte_ms, stall_ms;
+	const struct deployment_stat *stat; /* on the board; NULL: it was never called there */
+	float failure_rate; /* the profiler's */
 	uint64_t suspect_ns; /* when the profiler was last told */
 	char backend[NAME_MAX_LEN];
 	char upstream[MODEL_MAX_LEN];
@@ -328,7 +331,7 @@ struct catalog_row {
 struct catalog *catalog_new(const struct config *c, const struct board *board);
 struct catalog *catalog_ref(struct catalog *k);
 void catalog_unref(struct catalog **k_p);
-/* Look again at calls in flight: one load per deployment. */
+/* Look again at calls in flight and breakers: a few loads per deployment. */
 void catalog_refresh(struct catalog *k, const struct board *board);
 
 /* ---- ttl.c: what is remembered for a while ------------------------------------------------ */
@@ -576,6 +579,23 @@ enum stream_verdict stream_broke(struct request *r, enum err_code code);
 /* What the next attempt sends; the caller's to unref. partial: as in ChatStart. */
 struct bytes *stream_body(struct request *r, uint32_t *model_at, uint32_t *partial);
 
+/* ---- admit.c: breakers and the budget for retries --------------------------------------------- */
+
+/* May the deployment be asked now, by its worker in slot? False: look again at *look_ns. */
+bool admit_look(const struct request *r, uint16_t row, unsigned slot, uint64_t *look_ns);
+/* When to look again at what may be asked from look_ns on; 0: that is longer than r may wait. */
+uint64_t admit_wait(struct request *r, uint64_t look_ns);
+/* Is a deployment that answered with e worth another try after the pause? */
+bool admit_again(const struct request *r, const struct err *e);
+/* A request came; it pays a share of a retry. */
+void admit_earn(struct gateway *g);
+/* May an attempt follow one that failed? */
+bool admit_retry(struct gateway *g);
+/* What the breaker says of it now. */
+void admit_fill(struct catalog_row *row, struct route_deployment *d);
+/* Failure rates as the breakers see them, and who fails much more than its siblings. */
+void admit_rates(struct catalog *k, uint32_t min_calls);
+
 /* ---- request.c, attempt.c: one routed request -------------------------------------------- */
 
 enum { REQUESTS_MAX = 65536, REQUEST_ID_MAX = 64, REQUEST_WINDOW_BYTES = 256 * 1024 };
@@ -623,7 +643,10 @@ struct request {
 	uint64_t attempt_ns, first_ns, last_ns; /* started, committed, heard from */
 	struct wait *wait; /* for a classifier's answer; NULL: it has been decided */
 	bool question; /* of POST /v1/route: the decision is all it wants */
-	bool parked; /* waits for a worker that is coming back */
+	bool parked; /* waits for a worker that is coming back, or a deployment that is cooling */
+	bool retries; /* the last attempt was an upstream's failure: the next one is a retry */
+	bool waited;
+	uint64_t wait_end_ns; /* for such a deployment; 0: it has not waited yet */
 	uint64_t received, credited; /* stream bytes: from the backend; credit given beyond the first */
 	struct loop_timer hop_timer, total_timer, park_timer, pause_timer;
 	struct loop_timer hedge_timer; /* starts the other attempt; then: its deadline */
@@ -750,6 +773,8 @@ struct gateway {
 	struct fault_wait *fault_waits; /* changes of the faults under way */
 	uint64_t next_number; /* of requests */
 	uint64_t next_attempt;
+	double retries; /* saved up; see admit.c */
+	bool retries_begun;
 	struct request **requests; /* by index; REQUESTS_MAX entries, filled as needed */
 	uint32_t requests_len;
 	uint32_t *free_indexes;

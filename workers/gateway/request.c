@@ -329,6 +329,7 @@ request_take_decision(struct request *r, const struct route_decision *d)
 	(void)snprintf(r->route, sizeof(r->route), "%s", d->route);
 	(void)snprintf(r->reason, sizeof(r->reason), "%s", d->reason);
 	(void)snprintf(r->arm, sizeof(r->arm), "%s", d->arm);
+	admit_earn(r->g);
 	r->attempts_max = d->attempts > 0 ? d->attempts : ATTEMPTS_DEFAULT + d->fallbacks;
 	r->retries_left = d->retries;
 	r->hedge_ms = d->hedge_ms;

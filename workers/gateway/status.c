@@ -46,8 +46,9 @@ status_put_worker(struct buf *out, const struct board *board, unsigned slot)
 struct status_backend {
 	uint64_t in_flight, ok, failed;
 	const char *state;
+	const char *health; /* as probes find it */
 	const char *breaker;
-	char why[sizeof(((struct profile_info *)0)->why)]; /* of an open breaker */
+	char why[sizeof(((struct profile_info *)0)->why)]; /* of what is not well */
 };
 
 static void
@@ -66,9 +67,28 @@ status_sum(struct status_backend *s, const struct board *board, unsigned slot)
 	}
 }
 
-/* A breaker is open when all that the profiler knows of the backend is that it is down. */
+/* The name of its worst deployment's breaker: open, half-open, closed. */
 static const char *
-status_breaker(const struct board *board, const char *backend, double *latency_ms,
+status_breaker(const struct catalog *k, const char *backend, struct status_backend *s)
+{
+	enum breaker_state worst = BREAKER_CLOSED, now;
+
+	for (size_t i = 0; i < k->route.len; i++) {
+		if (k->rows[i].stat == NULL || strcmp(k->rows[i].backend, backend) != 0)
+			continue;
+		now = breaker_word_state(status_load(&k->rows[i].stat->breaker));
+		if (now == BREAKER_CLOSED || worst == BREAKER_OPEN)
+			continue;
+		worst = now;
+		if (s->why[0] == '\0')
+			(void)snprintf(s->why, sizeof(s->why), "%s", k->rows[i].why);
+	}
+	return breaker_state_name(worst);
+}
+
+/* The mean over its deployments; and what the probes say where all of them are down. */
+static void
+status_health(const struct board *board, const char *backend, double *latency_ms,
 	struct status_backend *s)
 {
 	struct profile_info p;
@@ -92,10 +112,9 @@ status_breaker(const struct board *board, const char *backend, double *latency_m
 	}
 	if (measured > 0)
 		*latency_ms /= measured;
-	if (rows > 0 && down == rows)
-		return "open";
-	s->why[0] = '\0';
-	return "closed";
+	s->health = rows > 0 && down == rows ? "down" : "up";
+	if (rows == 0 || down < rows)
+		s->why[0] = '\0';
 }
 
 static const char *
@@ -116,7 +135,8 @@ status_backend_state(const struct board *board, const char *name, struct status_
 }
 
 static void
-status_put_backend(struct buf *out, const struct board *board, const struct config_backend *b)
+status_put_backend(struct buf *out, const struct board *board, const struct config_backend *b,
+	const struct catalog *catalog)
 {
 	static const char *const kinds[] = {
 #define BACKEND_KIND(symbol, name, wants_url, local_port, help) #name,
@@ -127,11 +147,13 @@ status_put_backend(struct buf *out, const struct board *board, const struct conf
 	double latency_ms;
 
 	s.state = status_backend_state(board, b->name, &s);
-	s.breaker = status_breaker(board, b->name, &latency_ms, &s);
+	status_health(board, b->name, &latency_ms, &s);
+	s.breaker = status_breaker(catalog, b->name, &s);
 	json_put_begin(out, '{');
 	json_put_member_str(out, "name", b->name);
 	json_put_member_str(out, "kind", b->kind < ARRAY_LEN(kinds) ? kinds[b->kind] : "?");
 	json_put_member_str(out, "state", s.state);
+	json_put_member_str(out, "health", s.health);
 	json_put_member_str(out, "breaker", s.breaker);
 	json_put_member_str(out, "why", s.why);
 	json_put_member_u64(out, "in_flight", s.in_flight);
@@ -152,13 +174,19 @@ status_put_tri(struct buf *out, const char *name, enum tri v)
 }
 
 static void
-status_put_deployment(struct buf *out, const struct route_deployment *d)
+status_put_deployment(
+	struct buf *out, const struct route_deployment *d, const struct catalog_row *row)
 {
+	uint64_t word = row->stat == NULL ? 0 : status_load(&row->stat->breaker);
+
 	json_put_begin(out, '{');
 	json_put_member_str(out, "backend", d->backend);
 	json_put_member_str(out, "model", d->upstream);
 	json_put_member_str(out, "health", d->up ? "up" : "down");
-	json_put_member_str(out, "why", d->up ? "" : d->down_why);
+	json_put_member_str(out, "why", d->up && word == 0 ? "" : d->down_why);
+	json_put_member_str(out, "breaker", breaker_state_name(breaker_word_state(word)));
+	json_put_member_u64(out, "cooling_ms", d->cooling_ms);
+	json_put_member_bool(out, "outlier", d->outlier);
 	json_put_member_bool(out, "discovered", d->declared == NULL);
 	json_put_member_bool(out, "loaded", d->loaded);
 	json_put_member_u64(out, "context_tokens", d->context_tokens);
@@ -187,7 +215,7 @@ status_put_model(struct buf *out, const struct catalog *k, size_t first)
 
 		if (strcmp(d->model, best.model) != 0)
 			continue;
-		status_put_deployment(out, d);
+		status_put_deployment(out, d, &k->rows[i]);
 		sum.up |= d->up;
 		sum.context_tokens = MAX(sum.context_tokens, d->context_tokens);
 		if (d->ttft_ms > 0 && (sum.ttft_ms <= 0 || d->ttft_ms < sum.ttft_ms))
@@ -289,7 +317,7 @@ status_put(struct buf *out, const struct board *board, const struct config *conf
 	json_put_key(out, "backends");
 	json_put_begin(out, '[');
 	for (size_t i = 0; i < config->backends_len; i++)
-		status_put_backend(out, board, &config->backends[i]);
+		status_put_backend(out, board, &config->backends[i], catalog);
 	json_put_end(out, ']');
 	json_put_key(out, "models");
 	json_put_begin(out, '[');

@@ -2,8 +2,8 @@
 /*
  * health.c - is a deployment up, down, or not known
  *
- * A failed probe or three calls in a row that failed mean down; a good probe or one answered call
- * mean up. A worker that is back makes "down because it was gone" unknown, not up: requests may go
+ * A failed probe means down, a good probe or one answered call mean up. Calls that fail are the
+ * breaker's to judge (lib/breaker). A worker that is back makes "down because it was gone" unknown, not up: requests may go
  * there at once, and the probe that follows decides.
  */
 #include <stdio.h>
@@ -15,7 +15,6 @@ static const uint32_t health_after[HEALTH_EVENTS] = {
 	[HEALTH_PROBE_OK] = HEALTH_UP,
 	[HEALTH_PROBE_FAILED] = HEALTH_DOWN,
 	[HEALTH_CALL_OK] = HEALTH_UP,
-	[HEALTH_CALLS_FAILED] = HEALTH_DOWN,
 	[HEALTH_WORKER_GONE] = HEALTH_DOWN,
 	[HEALTH_WORKER_BACK] = HEALTH_UNKNOWN,
 };
@@ -50,8 +49,6 @@ health_step(struct profile_info *p, enum health_event event, const char *why)
 enum health_event
 health_of_calls(const struct sample *now, const struct sample *delta)
 {
-	if (delta->failed > 0 && now->failed_in_row >= HEALTH_FAILURES_MAX)
-		return HEALTH_CALLS_FAILED;
 	if (delta->ok > 0 && now->failed_in_row == 0)
 		return HEALTH_CALL_OK;
 	return HEALTH_EVENTS;

@@ -184,17 +184,9 @@ profiler_look_at_stats(
 			continue;
 		row = rows_sample(
 			&p->rows, probe->backend, probe->slot, &worker->stats[i], look, elapsed_ns);
-		if (row == NULL)
-			continue;
-		if (row->info.health != HEALTH_DOWN) {
+		if (row != NULL)
 			log_info("deployment_up", "backend=%s model=%s", row->info.backend,
 				row->info.model);
-			continue;
-		}
-		log_warn("deployment_down", "backend=%s model=%s why=\"%s\"", row->info.backend,
-			row->info.model, row->info.why);
-		/* Nobody is sent there now, so no call can show that it is well again. */
-		probe_suspect(probe, clock_ns());
 	}
 }
 
@@ -313,10 +305,11 @@ on_fault_change(struct worker *w, const struct msg *m, struct bytes *payload)
 
 	(void)payload;
 	if (change->op == MSG_FAULT_OP_ADD)
-		(void)!faults_add(&p->faults, msg_str_copy(line, sizeof(line), change->spec), &id, &e);
+		(void)!faults_add(
+			&p->faults, msg_str_copy(line, sizeof(line), change->spec), &id, &e);
 	else if (change->op == MSG_FAULT_OP_CLEAR_ALL || change->id != 0)
-		cleared = faults_clear(
-			&p->faults, change->op == MSG_FAULT_OP_CLEAR ? change->id : 0);
+		cleared =
+			faults_clear(&p->faults, change->op == MSG_FAULT_OP_CLEAR ? change->id : 0);
 	answer.fault_changed = (struct msg_fault_changed){
 		.code = (uint16_t)e.code, .id = id, .cleared = cleared, .text = msg_str(e.text)};
 	/* unsent: that gateway is gone, and its client with it */

@@ -35,13 +35,10 @@ enum health_event {
 	HEALTH_PROBE_OK,
 	HEALTH_PROBE_FAILED,
 	HEALTH_CALL_OK, /* the latest call was answered */
-	HEALTH_CALLS_FAILED, /* HEALTH_FAILURES_MAX calls in a row were not */
 	HEALTH_WORKER_GONE,
 	HEALTH_WORKER_BACK,
 	HEALTH_EVENTS
 };
-
-enum { HEALTH_FAILURES_MAX = 3 };
 
 /* True where health changed. why is kept where the new state is DOWN. */
 bool health_step(struct profile_info *p, enum health_event event, const char *why);

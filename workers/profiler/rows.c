@@ -218,7 +218,7 @@ struct row *
 rows_sample(struct rows *rows, const char *backend, int slot, const struct deployment_stat *stat,
 	enum rows_look look, uint64_t elapsed_ns)
 {
-	char model[MODEL_MAX_LEN], why[64];
+	char model[MODEL_MAX_LEN];
 	struct sample now, delta;
 	enum health_event event;
 	struct row *row;
@@ -240,7 +240,5 @@ rows_sample(struct rows *rows, const char *backend, int slot, const struct deplo
 	event = health_of_calls(&now, &delta);
 	if (event == HEALTH_EVENTS)
 		return NULL;
-	(void)snprintf(why, sizeof(why), "%llu calls failed in a row",
-		(unsigned long long)now.failed_in_row);
-	return rows_health_one(rows, row, event, why) ? row : NULL;
+	return rows_health_one(rows, row, event, "") ? row : NULL;
 }
