@@ -245,9 +245,9 @@ static enum cli_exit
 chaos_invariants(const struct cli *cli)
 {
 	for (unsigned i = 0; i < CHAOS_INVARIANTS; i++)
-		(void)fprintf(cli->out, "%-17s %s%s\n", invariant_row(i)->name,
-			invariant_row(i)->help,
-			invariant_row(i)->standard < 0 ? " (where the scenario asks)" : "");
+		(void)fprintf(cli->out, "%-17s %s%s\n", chaos_invariant_at(i)->name,
+			chaos_invariant_at(i)->help,
+			chaos_invariant_at(i)->standard < 0 ? " (where the scenario asks)" : "");
 	return CLI_OK;
 }
 

@@ -54,7 +54,7 @@ struct chaos_invariant_row {
 	double standard; /* negative: not checked unless the scenario says so */
 	const char *help;
 };
-const struct chaos_invariant_row *invariant_row(unsigned i); /* i < CHAOS_INVARIANTS */
+const struct chaos_invariant_row *chaos_invariant_at(unsigned i); /* i < CHAOS_INVARIANTS */
 
 struct chaos_names {
 	char rows[CHAOS_NAMES_MAX][CHAOS_NAME_MAX];

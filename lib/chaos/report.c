@@ -23,7 +23,7 @@ chaos_report_json(struct buf *out, const struct chaos_plan *p, const struct chao
 		if (!v->rows[i].checked)
 			continue;
 		json_put_begin(out, '{');
-		json_put_member_str(out, "name", invariant_row(i)->name);
+		json_put_member_str(out, "name", chaos_invariant_at(i)->name);
 		json_put_member_bool(out, "held", v->rows[i].held);
 		json_put_member_str(out, "detail", v->rows[i].detail);
 		json_put_end(out, '}');
@@ -46,6 +46,6 @@ chaos_report_text(struct buf *out, const struct chaos_scenario *s, const struct 
 	for (unsigned i = 0; i < CHAOS_INVARIANTS; i++)
 		if (v->rows[i].checked)
 			buf_addf(out, "  %-6s %-17s %s\n", v->rows[i].held ? "held" : "BROKEN",
-				invariant_row(i)->name, v->rows[i].detail);
+				chaos_invariant_at(i)->name, v->rows[i].detail);
 	buf_addf(out, "%s\n", v->ok ? "ok" : "NOT OK");
 }

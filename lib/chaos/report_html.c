@@ -153,7 +153,7 @@ html_put_invariants(struct buf *out, const struct chaos_verdict *v)
 	for (unsigned i = 0; i < CHAOS_INVARIANTS; i++) {
 		if (!v->rows[i].checked)
 			continue;
-		buf_addf(out, "<tr><td>%s<td class=\"%s\">%s<td>", invariant_row(i)->name,
+		buf_addf(out, "<tr><td>%s<td class=\"%s\">%s<td>", chaos_invariant_at(i)->name,
 			v->rows[i].held ? "held" : "broken", v->rows[i].held ? "held" : "BROKEN");
 		html_put_text(out, v->rows[i].detail);
 		buf_add_char(out, '\n');

@@ -279,7 +279,7 @@ scenario_read(
 	s->limit_ms = CHAOS_LIMIT_MS;
 	s->hash = scenario_hash(text, len);
 	for (unsigned i = 0; i < CHAOS_ASKED; i++)
-		s->limits[i] = invariant_row(i)->standard;
+		s->limits[i] = chaos_invariant_at(i)->standard;
 	if (!tree_read(&tree, text, len, faults))
 		code = err_set(e, ERR_CONFIG, "%s:%u: %s", path, faults->rows[0].line,
 			faults->rows[0].text);

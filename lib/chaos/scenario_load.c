@@ -210,7 +210,7 @@ answered_by_read(struct chaos_scenario *s, const struct scenario_reader *r, unsi
 static const char *const list_names[] = {"errors", "fallback", "answered_by"};
 
 const struct chaos_invariant_row *
-invariant_row(unsigned i)
+chaos_invariant_at(unsigned i)
 {
 	static const struct chaos_invariant_row rows[CHAOS_INVARIANTS] = {
 #define CHAOS_INVARIANT(symbol, name, unit, standard, help) {#name, CHAOS_##unit, standard, help},
@@ -236,17 +236,18 @@ scenario_invariants_read(struct chaos_scenario *s, const struct scenario_reader 
 	unsigned n;
 
 	for (unsigned i = 0; i < CHAOS_INVARIANTS; i++)
-		fields[i] = (struct scenario_field){invariant_row(i)->name, SCENARIO_ELSE, 0};
+		fields[i] = (struct scenario_field){chaos_invariant_at(i)->name, SCENARIO_ELSE, 0};
 	if (map == 0)
 		return ERR_OK;
 	code = scenario_fill(s, r, map, fields, CHAOS_INVARIANTS);
 	for (unsigned i = 0; i < CHAOS_ASKED && code == ERR_OK; i++) {
-		n = scenario_member(r->tree, map, invariant_row(i)->name);
+		n = scenario_member(r->tree, map, chaos_invariant_at(i)->name);
 		if (n != 0 && (r->tree->nodes[n].type != TREE_SCALAR ||
-				      !limit_read(&s->limits[i], invariant_row(i)->unit,
+				      !limit_read(&s->limits[i], chaos_invariant_at(i)->unit,
 					      r->tree->nodes[n].text)))
-			code = scenario_wrong(r, n, "`%s` takes %s, or no", invariant_row(i)->name,
-				invariant_row(i)->unit == CHAOS_FLAG ? "yes" : "a limit");
+			code = scenario_wrong(r, n, "`%s` takes %s, or no",
+				chaos_invariant_at(i)->name,
+				chaos_invariant_at(i)->unit == CHAOS_FLAG ? "yes" : "a limit");
 	}
 	n = scenario_member(r->tree, map, list_names[0]);
 	if (code == ERR_OK && n != 0)

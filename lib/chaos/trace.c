@@ -69,7 +69,7 @@ trace_write(struct buf *out, const struct chaos_scenario *s, const struct chaos_
 	json_put_begin(out, '{');
 	for (unsigned i = 0; i < CHAOS_INVARIANTS; i++)
 		if (v->rows[i].checked)
-			json_put_member_bool(out, invariant_row(i)->name, v->rows[i].held);
+			json_put_member_bool(out, chaos_invariant_at(i)->name, v->rows[i].held);
 	json_put_end(out, '}');
 	json_put_end(out, '}');
 	buf_add_char(out, '\n');
