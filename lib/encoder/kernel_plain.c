@@ -23,7 +23,7 @@ exp_f32(float x)
 	float whole = turned - shift;
 	float f = (clamped - whole * 0.693359375f) + whole * 2.12194440e-4f;
 	float p = 1.9875691500e-4f;
-	int32_t bits;
+	uint32_t bits;
 	float power;
 
 	p = p * f + 1.3981999507e-3f;
@@ -32,7 +32,9 @@ exp_f32(float x)
 	p = p * f + 1.6666665459e-1f;
 	p = p * f + 5.0000001201e-1f;
 	p = p * f * f + f + 1.0f;
-	bits = ((int32_t)whole + 127) << 23;
+	/* by its bits, since NaN has no integer; the product stays NaN then */
+	memcpy(&bits, &turned, sizeof(bits));
+	bits = (bits - 0x4b400000u + 127) << 23;
 	memcpy(&power, &bits, sizeof(power));
 	return p * power;
 }
