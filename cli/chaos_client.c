@@ -23,7 +23,7 @@ client_take(struct chaos_request *r, struct json v, const char *text_path)
 	struct json choices = json_get(v, "choices"), error = json_get(v, "error"), choice, code;
 	struct json mark = json_get(v, "x_shunt");
 	struct json_iter it = json_iter(choices);
-	size_t had = r->text.len;
+	size_t had;
 
 	if (error.type != JSON_NONE && error.type != JSON_NULL) {
 		code = json_get(error, "code");

@@ -180,7 +180,6 @@ chaos_parent(pid_t pid)
 {
 	char path[64], line[512];
 	const char *end;
-	int parent = 0;
 	FILE *f;
 
 	(void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
@@ -191,23 +190,22 @@ chaos_parent(pid_t pid)
 		line[0] = '\0';
 	(void)fclose(f);
 	end = strrchr(line, ')');
-	if (end == NULL || sscanf(end + 1, " %*c %d", &parent) != 1 || end[2] == 'Z')
+	if (end == NULL || strlen(end) < 5 || end[2] == 'Z')
 		return 0;
-	return parent;
+	return (pid_t)strtol(end + 4, NULL, 10); /* ") S PARENT ..." */
 }
 
 static void
 chaos_add_use(struct chaos_use *u, pid_t pid)
 {
-	char path[64];
-	long size, resident;
+	char path[64], line[256];
 	DIR *folder;
 	FILE *f;
 
 	(void)snprintf(path, sizeof(path), "/proc/%d/statm", (int)pid);
 	f = fopen(path, "re");
-	if (f != NULL && fscanf(f, "%ld %ld", &size, &resident) == 2)
-		u->rss_kb += resident * (sysconf(_SC_PAGESIZE) / 1024);
+	if (f != NULL && fgets(line, sizeof(line), f) != NULL && strchr(line, ' ') != NULL)
+		u->rss_kb += strtol(strchr(line, ' '), NULL, 10) * (sysconf(_SC_PAGESIZE) / 1024);
 	if (f != NULL)
 		(void)fclose(f);
 	(void)snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
