@@ -281,8 +281,13 @@ chaos_wait_up(const struct chaos_daemon *d, int signal_fd, struct err *e)
 	uint64_t until_ns = clock_ns() + clock_ms_to_ns(START_MS);
 
 	while (!chaos_look_is_up(d)) {
-		if (chaos_daemon_wait(d, signal_fd, LOOK_MS))
+		struct pollfd interrupted = {.fd = signal_fd, .events = POLLIN};
+
+		if (poll(&interrupted, 1, 0) > 0)
+			return err_set(e, ERR_CANCELLED, "interrupted");
+		if (chaos_daemon_wait(d, -1, 0))
 			return chaos_start_failed(d, "the daemon did not start", e);
+		(void)chaos_daemon_wait(d, signal_fd, LOOK_MS);
 		if (clock_ns() > until_ns)
 			return chaos_start_failed(d, "the daemon was not ready in 20 s", e);
 	}
