@@ -563,7 +563,7 @@ Test(backend_http, calls_beyond_the_limit_are_refused_at_once)
 	worker_set_up(BACKEND_OPENAI);
 	b->limits.max_in_flight = 0;
 	start_call(true, 10);
-	cr_expect_eq(heard.fail.code, ERR_OVERLOADED);
+	cr_expect_eq(heard.fail.code, ERR_BUSY);
 	worker_tear_down();
 }
 

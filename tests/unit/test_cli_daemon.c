@@ -174,7 +174,7 @@ Test(cli_daemon, status_prints_what_the_daemon_says)
 		"%s", r.out);
 	cr_expect_not_null(
 		strstr(r.out,
-			"gpu1  openai  ready  closed           3  12345       2  812.2 ms  -\n"),
+			"gpu1  openai  ready  -       closed           3  12345       2  812.2 ms  -\n"),
 		"%s", r.out);
 	cr_expect_not_null(strstr(r.out, "gpu1, (gpu2)"), "%s", r.out);
 	cr_expect_null(strchr(r.out, '\033'), "no colours into a file");

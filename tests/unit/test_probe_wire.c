@@ -71,9 +71,10 @@ static enum err_code
 probe_server(struct probe *p, const struct backend_kind *kind, const struct recording *server,
 	struct err *e)
 {
+	static struct backend backend;
 	enum err_code code = ERR_OK;
 
-	*p = (struct probe){.discover = true};
+	*p = (struct probe){.discover = true, .backend = &backend};
 	while (code == ERR_OK) {
 		AUTO(buf_fini) struct buf text = BUF_INIT;
 		const struct recording *r;
