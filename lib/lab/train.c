@@ -107,8 +107,7 @@ train_targets(struct train_job *j)
 		r = &j->d->rows[j->rows[i]];
 		j->fold[i] = (uint8_t)dataset_fold(r, j->folds, j->o->seed ^ INNER_SEED);
 		for (m = 0; m < j->models_len; m++) {
-			j->score[i * j->models_len + m] =
-				r->score[j->models[m]] / scale[r->source];
+			j->score[i * j->models_len + m] = r->score[j->models[m]] / scale[r->source];
 			v = r->cost != NULL ? r->cost[j->models[m]] : NAN;
 			j->cost[i * j->models_len + m] = logf(MAX(v, 0.0F) + COST_FLOOR_USD);
 			if (isnan(v))
@@ -193,7 +192,8 @@ train_run(struct buf *out, struct train_report *report, const struct dataset *d,
 	const uint32_t *rows, size_t rows_len, enum scorer_id id, const struct train_options *o,
 	struct err *e)
 {
-	struct train_job j = {.d = d, .o = o, .id = id, .rows = rows, .n = rows_len, .done_to = 1, .part_to = 1};
+	struct train_job j = {
+		.d = d, .o = o, .id = id, .rows = rows, .n = rows_len, .done_to = 1, .part_to = 1};
 	uint32_t *all = NULL, *models = matrix_new(d->models_len, sizeof(*models));
 	enum err_code rc;
 	size_t i;

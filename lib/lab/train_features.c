@@ -15,7 +15,7 @@
 static const float WEIGHT_WORDS = 0.53452248F; /* 2 / 7 */
 static const float WEIGHT_GRAMS = 0.75592895F; /* 4 / 7 */
 static const float WEIGHT_WAVES = 0.37796447F; /* 1 / 7 */
-static const float SHAPE_STILL = 1e-4F;	       /* a deviation below this says nothing */
+static const float SHAPE_STILL = 1e-4F; /* a deviation below this says nothing */
 
 enum { PROGRESS_EVERY = 512 };
 
@@ -276,8 +276,7 @@ features_fold(float *out, const struct features *f, const float *a, size_t cols)
 }
 
 void
-features_write(
-	struct train_file *file, const struct features *f, const float *matrix, size_t rank)
+features_write(struct train_file *file, const struct features *f, const float *matrix, size_t rank)
 {
 	struct project_plan plan = {(uint32_t)rank, PROJECT_WAVES, f->seed,
 		{f->basis.weight_words, f->basis.weight_grams, f->basis.weight_waves}, 0};
@@ -298,7 +297,7 @@ features_write(
 	train_file_add(file, "shape", f->shape, (size_t)2 * TEXT_SHAPES * sizeof(float));
 	train_file_add(file, "rows", rows, TEXT_BUCKETS * rank);
 	train_file_add(file, "scale", scale, rank * sizeof(float));
-	train_file_add(file, "waves", matrix + TEXT_BUCKETS * rank,
-		PROJECT_WAVES * rank * sizeof(float));
+	train_file_add(
+		file, "waves", matrix + TEXT_BUCKETS * rank, PROJECT_WAVES * rank * sizeof(float));
 	free(rows);
 }
