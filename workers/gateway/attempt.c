@@ -511,6 +511,8 @@ attempt_on_delta(struct worker *w, const struct msg *m, struct bytes *payload)
 	if (r == NULL)
 		return;
 	hedge_heard(r, m);
+	if (m->chat_delta.seq < r->seq)
+		return; /* it came twice */
 	if (m->chat_delta.seq != r->seq || !r->stream) {
 		attempt_broken(r, ERR_MALFORMED, "a piece of the stream is missing");
 		return;
