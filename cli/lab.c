@@ -152,6 +152,7 @@ lab_data(
 		(void)fprintf(cli->err, "shunt %s: --data FILE is missing\n", cli->command);
 		return CLI_USAGE;
 	}
+	/* cppcheck-suppress autoVariables ; taken back below */
 	d->faults = &faults;
 	for (size_t i = 0; i < files->len; i++) {
 		AUTO(buf_fini) struct buf text = BUF_INIT;

@@ -89,6 +89,7 @@ balance_entries(struct entry *entries, size_t len, enum strategy strategy, uint6
 			continue;
 		}
 		balance_place(entries, len, i, &place, &size);
+		CHECK(size > 0); /* it counts the entry itself */
 		entries[i].key = -(double)((place + size - seed % size) % size);
 	}
 	return true;

@@ -31,7 +31,7 @@ ALLOWED = {
             "schemas", "workers/role.h", "workers/worker_list.h", "lib/ledger"],
 }
 WORKER = ["lib/base", "lib/breaker", "lib/fault", "lib/sim", "config", "shm", "schemas",
-          "lib/routing", "lib/encoder", "workers/common", "workers/role.h",
+          "lib/routing", "lib/encoder", "lib/ledger", "workers/common", "workers/role.h",
           "workers/worker_list.h"]
 # Generated from schemas/shunt.fbs and schemas/gen_messages.py into the build folder.
 GENERATED = {"shunt_msg.h": "schemas/shunt_msg.h", "shunt_generated.h": "schemas/shunt_generated.h",
