@@ -91,7 +91,7 @@ def test_one_trial_at_a_time_over_all_gateways(cluster):
     until("its breaker is open", lambda: (many(d, 8), row(d, "a")["breaker"] == "open")[1])
     mode[0] = "trial"
     with ThreadPoolExecutor(1) as pool:
-        load = pool.submit(lambda: [many(d, 60, 8) for _ in range(3)])
+        load = pool.submit(lambda: [many(d, 60, 8) for _ in iter(release.is_set, True)])
         until("a trial is under way", lambda: inside[0] == 1)
         before = len(bad.chats())
         until("it is half-open", lambda: row(d, "a")["breaker"] == "half-open")

@@ -54,8 +54,10 @@ admit_wait(struct request *r, uint64_t look_ns)
 bool
 admit_again(const struct request *r, const struct err *e)
 {
-	return e->code == ERR_BUSY || (err_cools(e->code) && e->retry_after_ms > 0 &&
-					      e->retry_after_ms <= r->g->config->breaker.wait_ms);
+	const struct config_breaker *c = &r->g->config->breaker;
+
+	return e->code == ERR_BUSY || (c->enabled && err_cools(e->code) && e->retry_after_ms > 0 &&
+					      e->retry_after_ms <= c->wait_ms);
 }
 
 void

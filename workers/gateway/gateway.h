@@ -246,7 +246,7 @@ void http_stream_begin(struct http_conn *c, const struct buf *headers, const cha
 void http_stream_add(struct http_conn *c, const void *data, size_t len);
 /* trailers: as headers. The connection stays open. */
 void http_stream_end(struct http_conn *c, const struct buf *trailers);
-/* End the stream by an error event, and the connection with it. */
+/* End the stream by an error event. It is whole as HTTP, so the connection stays. */
 void http_stream_fail(struct http_conn *c, const struct err *e);
 
 /* ---- auth.c: who may ask for what -------------------------------------------------------- */

@@ -220,6 +220,5 @@ http_stream_fail(struct http_conn *c, const struct err *e)
 	http_put_error(&event, e, NULL);
 	buf_add_str(&event, "\n\n");
 	http_stream_add(c, event.data, event.len);
-	c->closing = true;
 	http_stream_end(c, NULL);
 }
