@@ -70,6 +70,29 @@ def test_closed_just_when_the_next_request_comes(daemon, upstream):
     assert max(asked.values()) > 1, "no connection was used again: nothing was tested"
 
 
+def test_every_kept_connection_is_dead(daemon, upstream):
+    """One request may find many kept connections, and all of them closed: it gets a new one."""
+    together, lock, asked = threading.Barrier(12), threading.Lock(), Counter()
+
+    def script(x):
+        with lock:
+            asked[x.request.connection] += 1
+            again = asked[x.request.connection] > 1
+        if again:
+            raise PeerGone
+        if x.request.json()["messages"][0]["content"] == "together":
+            together.wait(10)
+        return answer("fine")(x)
+    u = upstream(chat=script)
+    d = start(daemon, u)
+    with ThreadPoolExecutor(12) as pool:
+        answers = list(pool.map(lambda _: d.chat("m", "together"), range(12)))
+    assert [r.status_code for r in answers] == [200] * 12
+    r = d.chat("m", "alone")
+    assert r.status_code == 200, r.text
+    assert len(u.chats()) == 14, "more than one dead connection was tried"
+
+
 def test_reset_while_idle(daemon, upstream):
     def script(x):
         answer("fine")(x)

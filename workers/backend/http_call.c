@@ -163,7 +163,8 @@ http_on_prereq(void *arg, char *ip, char *local_ip, int port, int local_port)
 	(void)local_ip;
 	(void)port;
 	(void)local_port;
-	c->tries++;
+	if (c->tries++ == 0) /* another kept one may be as dead, and curl gives up at the sixth */
+		(void)curl_easy_setopt(c->easy, CURLOPT_FRESH_CONNECT, 1L);
 	if (!c->lingering)
 		c->user.on_sent(c->user.arg);
 	return CURL_PREREQFUNC_OK;
@@ -552,6 +553,7 @@ http_take(struct http *h)
 	c->head = (struct http_head){0};
 	c->error[0] = '\0';
 	c->tries = 0;
+	(void)curl_easy_setopt(c->easy, CURLOPT_FRESH_CONNECT, 0L);
 	c->part_at = c->part_offset = 0;
 	c->lingering = false;
 	return c;
