@@ -24,6 +24,7 @@ BUILD = ROOT / "build"
 CLANG = BUILD / "clang"  # clang-14 with sanitizers; also holds the fuzz targets
 VENV = BUILD / "venv"
 NODE = BUILD / "node"
+NGINX = BUILD / "nginx"  # where the machine has none; tests/e2e/harness/paths.py knows it too
 LOGS = BUILD / "test-logs"
 
 PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
@@ -268,6 +269,12 @@ def environment_command():
             {VENV}/bin/pip install -q --disable-pip-version-check --only-binary :all: \
                 -r tests/e2e/requirements-llama.txt || echo "no llama.cpp wheel here"
             cp {pins} {VENV}/pins
+        fi
+        # Of the HTTP/2 tests, which skip without it. Unpacked, not installed: no service starts.
+        if ! command -v nginx && ! test -x {NGINX}/usr/sbin/nginx; then
+            mkdir -p {NGINX}
+            (cd {NGINX} && apt-get download -q nginx && dpkg-deb -x nginx_*.deb .) ||
+                echo "no nginx here"
         fi
         if ! cmp -s {js} {NODE}/package.json; then
             rm -rf {NODE} && mkdir -p {NODE}

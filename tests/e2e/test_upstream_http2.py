@@ -8,12 +8,13 @@ import httpx
 import pytest
 from harness.daemon import model, openai
 from harness.nginx import Nginx
+from harness.paths import NGINX
 from harness.tls import Authority
 from harness.upstream import answer, chunk
 from harness.wait import until
 
 pytestmark = [
-    pytest.mark.skipif(not shutil.which("nginx"), reason="nginx is not installed (nginx-light)"),
+    pytest.mark.skipif(NGINX is None, reason="nginx is not installed (nginx-light)"),
     pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is not installed")]
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """nginx.py - nginx with HTTP/2 over TLS in front of a scripted upstream."""
-import shutil
 import socket
 import subprocess
 
+from .paths import NGINX
 from .ports import free_port
 from .wait import until
 
@@ -51,7 +51,7 @@ class Nginx:
             folder=folder, port=self.port, upstream=upstream, streams=streams,
             pem=certificate[0], key=certificate[1], user="user root;"))
         self.process = subprocess.Popen(
-            [shutil.which("nginx"), "-p", str(folder), "-e", str(folder / "error.log"),
+            [NGINX, "-p", str(folder), "-e", str(folder / "error.log"),
              "-c", str(folder / "nginx.conf")],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
         until("nginx listens", self._listens)
