@@ -66,6 +66,19 @@ chaos_ask(struct buf *answer, const struct chaos_daemon *d, const char *path)
 
 /* ---- status ---- */
 
+/* Is one of the rows so? */
+static bool
+look_has(struct json rows, const char *name, const char *value)
+{
+	struct json_iter it = json_iter(rows);
+	struct json row;
+
+	while (json_next_item(&it, &row))
+		if (json_equals(json_get(row, name), value))
+			return true;
+	return false;
+}
+
 static bool
 look_all_are(struct json rows, const char *name, const char *wanted)
 {
@@ -87,7 +100,7 @@ chaos_look_is_up(const struct chaos_daemon *d)
 	return chaos_ask(&answer, d, "/admin/status") == 200 &&
 	       json_check(&v, buf_str(&answer), answer.len, NULL) == ERR_OK &&
 	       look_all_are(json_get(v, "workers"), "state", "ready") &&
-	       look_all_are(json_get(v, "backends"), "health", "up");
+	       !look_has(json_get(v, "backends"), "health", "down");
 }
 
 /* Requests in flight; UINT64_MAX: no answer. */

@@ -122,3 +122,7 @@ def test_servers_that_are_not_there_are_no_news(daemon, local):
     until("they were looked for", lambda: failed_probes(d) >= 3)
     assert not [e for e in d.events() if e[0] in ("warn", "error")
                 and e[2] != "sandbox_no_seccomp"], d.log()
+    health = {b["name"]: (b["health"], b["why"]) for b in d.status()["backends"]}
+    assert health.pop("sim-small") == ("up", "")
+    assert len(health) == 3
+    assert set(health.values()) == {("none", "nothing answers there, or it has no model")}

@@ -46,7 +46,7 @@ status_put_worker(struct buf *out, const struct board *board, unsigned slot)
 struct status_backend {
 	uint64_t in_flight, ok, failed;
 	const char *state;
-	const char *health; /* as probes find it */
+	const char *health; /* as probes find it; "none": no model was found */
 	const char *breaker;
 	char why[sizeof(((struct profile_info *)0)->why)]; /* of what is not well */
 };
@@ -86,7 +86,7 @@ status_breaker(const struct catalog *k, const char *backend, struct status_backe
 	return breaker_state_name(worst);
 }
 
-/* The mean over its deployments; and what the probes say where all of them are down. */
+/* The mean over its deployments; and what the probes say where all of them are down, or found none. */
 static void
 status_health(const struct board *board, const char *backend, double *latency_ms,
 	struct status_backend *s)
@@ -112,8 +112,10 @@ status_health(const struct board *board, const char *backend, double *latency_ms
 	}
 	if (measured > 0)
 		*latency_ms /= measured;
-	s->health = rows > 0 && down == rows ? "down" : "up";
-	if (rows == 0 || down < rows)
+	s->health = rows == 0 ? "none" : down == rows ? "down" : "up";
+	if (rows == 0)
+		(void)snprintf(s->why, sizeof(s->why), "nothing answers there, or it has no model");
+	else if (down < rows)
 		s->why[0] = '\0';
 }
 
