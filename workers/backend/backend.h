@@ -3,7 +3,7 @@
  * backend.h - what the files of the backend worker share
  *
  * Three layers. Dialect (pure: bytes in, OpenAI bytes out; no clock, no I/O): the readers, answer,
- * error_map and the request and answer halves of every kind. Transport: http_call over libcurl, or
+ * error_map and the request and answer halves of every kind. Transport: http_call (plain HTTP or libcurl), or
  * the simulated model. Life: call and probe, which speak to the bus.
  */
 #pragma once
@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 
 #include "config/config.h"
 #include "lib/base/buf.h"
@@ -337,7 +338,9 @@ void pace_count(struct pace *p);
 uint64_t pace_rest(struct pace *p, uint64_t now_ns);
 
 /* ---------------------------------------------------------------------------------------------
- * http_call.c - one HTTP exchange, libcurl multi on the worker's loop
+ * http_call.c - one HTTP exchange on the worker's loop
+ *
+ * http_curl.c and http_plain.c carry it out; nobody else calls what is theirs.
  */
 
 struct http;
@@ -377,12 +380,14 @@ struct http_headers *http_headers_new(const struct http_options *o);
 struct http_headers *http_headers_ref(struct http_headers *h); /* one more owner; returns h */
 void http_headers_unref(struct http_headers **h_p); /* wipes the key with the last owner */
 void *http_headers_list(const struct http_headers *h); /* a struct curl_slist */
+const struct buf *http_headers_text(const struct http_headers *h); /* whole lines, as they are sent */
 
-/* http_sockets.c: which of curl's sockets are watched */
+/* http_sockets.c: which sockets are watched, and whose they are */
 
 enum { HTTP_READY_MAX = 64 };
 
 struct http_sockets;
+struct plain_conn;
 
 struct http_ready {
 	int fd;
@@ -395,7 +400,10 @@ int http_sockets_fd(const struct http_sockets *s); /* readable: one of them has 
 /* As socket and close. */
 int http_sockets_open(struct http_sockets *s, int family, int type, int protocol);
 int http_sockets_close(struct http_sockets *s, int fd);
-/* curl waits for these events there; 0: for none. False: errno says why. */
+/* An open socket's owner; NULL: it is curl's, or closed. */
+void http_sockets_own(struct http_sockets *s, int fd, struct plain_conn *owner);
+struct plain_conn *http_sockets_owner(struct http_sockets *s, int fd);
+/* These events are waited for there; 0: none. False: errno says why. */
 bool http_sockets_want(struct http_sockets *s, int fd, uint32_t events);
 /* Those that have events which are wanted; returns how many. */
 size_t http_sockets_ready(struct http_sockets *s, struct http_ready *out, size_t most);
@@ -411,6 +419,113 @@ struct http_request {
 	size_t parts_len;
 	size_t len;
 };
+
+#define HTTP_USER_AGENT "shunt/" SHUNT_VERSION
+
+enum {
+	HTTP_KEPT_MAX = 512, /* open connections kept for the next call */
+	HTTP_LINGER_MS = 500
+};
+
+/* What both engines share. */
+struct http {
+	struct loop *loop;
+	struct http_headers *headers;
+	bool proxied;
+	struct http_sockets *sockets; /* the loop watches their epoll */
+	struct loop_fd epoll;
+	struct pace pace;
+	struct loop_timer rest; /* the end of a rest from looking at the sockets */
+	struct http_curl *curl;
+	struct http_plain *plain;
+	loop_timer_fn *batch_fn;
+	void *batch_arg;
+};
+
+struct http_engine {
+	void (*resume)(struct http_call *c);
+	void (*stop)(struct http_call *c);
+	void (*linger)(struct http_call *c);
+};
+
+/* What the calls of both engines begin with. */
+struct http_call {
+	const struct http_engine *engine;
+	struct http *http;
+	struct http_user user;
+	struct http_head head;
+	bool began; /* a piece of the answer's body came */
+};
+
+/* Some exchanges moved: tell of those that ended, let the worker send what has piled up. */
+void http_batch_done(struct http *h);
+/* A header of the answer, after its status. */
+void http_head_line(struct http_head *head, const char *name, size_t name_len, const char *value,
+	size_t len);
+/* A piece of the answer's body came. */
+void http_count_piece(struct http_call *c);
+
+/* http_curl.c */
+struct http_curl;
+MUST enum err_code http_curl_new(struct http_curl **out, struct http *http, struct err *e);
+void http_curl_free(struct http_curl **h_p);
+void http_curl_set_options(struct http_curl *h, const struct http_options *o);
+MUST enum err_code http_curl_start(struct http_curl *h, struct http_call **out,
+	const struct http_request *r, const struct http_user *u, struct err *e);
+void http_curl_ready(struct http_curl *h, int fd, uint32_t events);
+void http_curl_collect(struct http_curl *h); /* tell of exchanges that ended */
+
+/* http_plain.c */
+struct http_plain;
+void http_plain_new(struct http_plain **out, struct http *http);
+void http_plain_free(struct http_plain **h_p);
+/* Is this URL plain HTTP to a numeric address? */
+bool http_plain_can(struct http_plain *h, const char *url);
+/* For the URL that http_plain_can was last asked about. */
+void http_plain_start(struct http_plain *h, struct http_call **out, const struct http_request *r,
+	const struct http_user *u);
+void http_plain_ready(struct plain_conn *k, uint32_t events);
+
+/* plain_conn.c: where plain HTTP goes to, and the connections there that are kept */
+
+struct plain_call;
+
+struct plain_target {
+	struct sockaddr_storage address; /* zero but for what its family has */
+	socklen_t len;
+	char authority[64]; /* as the Host header wants it */
+	size_t path_at; /* in the URL */
+};
+
+struct plain_conn {
+	struct plain_pool *pool;
+	struct plain_conn *next; /* in idle */
+	int fd;
+	struct sockaddr_storage address;
+	bool connected;
+	bool used; /* had an exchange before this one */
+	bool deaf; /* takes nothing more: what it still says decides */
+	uint64_t idle_ns;
+	struct plain_call *call; /* NULL: idle */
+};
+
+/* The idle ones. */
+struct plain_pool {
+	struct http *http;
+	struct plain_conn *idle; /* the latest first */
+	size_t idle_len;
+};
+
+/* http://ADDRESS[:PORT]/...; false: anything else, or not sure. */
+bool plain_target_read(struct plain_target *t, const char *url);
+/* A kept connection to there, which is the caller's now; NULL: none. Those that are too old go. */
+struct plain_conn *plain_conn_take(struct plain_pool *h, const struct plain_target *t);
+/* Start to connect; NULL: errno says why not. */
+struct plain_conn *plain_conn_open(struct plain_pool *h, const struct plain_target *t);
+void plain_conn_keep(struct plain_conn *k); /* it is the pool's now */
+void plain_conn_drop(struct plain_conn *k); /* an idle one ended, or says what nobody asked for */
+void plain_conn_close(struct plain_conn **k_p);
+void plain_pool_fini(struct plain_pool *h);
 
 MUST enum err_code http_new(
 	struct http **out, struct loop *loop, const struct http_options *o, struct err *e);

@@ -396,7 +396,7 @@ void
 call_sent(struct call *c)
 {
 	if (c->phase != CALL_CONNECTING)
-		return; /* curl tried a kept connection first, then a new one */
+		return; /* a kept connection was tried first, then a new one */
 	c->phase = CALL_WAITING;
 	c->sent_ns = clock_ns();
 	call_arm(c);

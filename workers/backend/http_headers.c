@@ -11,6 +11,7 @@
 
 struct http_headers {
 	struct curl_slist *list;
+	struct buf text; /* the same lines, but those that only tell curl what not to send */
 	unsigned refs;
 };
 
@@ -25,6 +26,8 @@ http_headers_unref(struct http_headers **h_p)
 	for (struct curl_slist *s = h->list; s != NULL; s = s->next)
 		explicit_bzero(s->data, strlen(s->data)); /* one of them is the key */
 	curl_slist_free_all(h->list);
+	explicit_bzero(h->text.data, h->text.len);
+	buf_fini(&h->text);
 	free(h);
 }
 
@@ -37,6 +40,14 @@ headers_add(struct http_headers *h, const char *line)
 	h->list = list;
 }
 
+static void
+headers_add_both(struct http_headers *h, const char *line)
+{
+	headers_add(h, line);
+	buf_add_str(&h->text, line);
+	buf_add_str(&h->text, "\r\n");
+}
+
 struct http_headers *
 http_headers_new(const struct http_options *o)
 {
@@ -46,10 +57,12 @@ http_headers_new(const struct http_options *o)
 
 	CHECK(h != NULL);
 	h->refs = 1;
-	headers_add(h, "Content-Type: application/json");
-	headers_add(h, "Expect:");
+	buf_reserve(
+		&h->text, 512 + (o->key == NULL ? 0 : strlen(o->key))); /* never moved: the key */
+	headers_add(h, "Expect:"); /* curl shall not ask for leave to send a body */
+	headers_add_both(h, "Content-Type: application/json");
 	if (o->extra_header != NULL)
-		headers_add(h, o->extra_header);
+		headers_add_both(h, o->extra_header);
 	if (o->key == NULL)
 		return h;
 	size = strlen(o->key) + 64;
@@ -57,7 +70,7 @@ http_headers_new(const struct http_options *o)
 	CHECK(line != NULL);
 	(void)snprintf(line, size, "%s%s",
 		o->auth == AUTH_BEARER ? "Authorization: Bearer " : "x-api-key: ", o->key);
-	headers_add(h, line);
+	headers_add_both(h, line);
 	explicit_bzero(line, size);
 	free(line);
 	return h;
@@ -68,6 +81,12 @@ http_headers_ref(struct http_headers *h)
 {
 	h->refs++;
 	return h;
+}
+
+const struct buf *
+http_headers_text(const struct http_headers *h)
+{
+	return &h->text;
 }
 
 void *

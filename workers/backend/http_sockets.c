@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * http_sockets.c - which of curl's sockets are watched, in an epoll of their own
+ * http_sockets.c - which sockets of exchanges are watched, in an epoll of their own
  *
  * curl takes its interest in a kept connection back after each exchange and declares it again at
  * the next; two system calls that say nothing new. So a connection stays watched, and is dropped
@@ -21,6 +21,7 @@ struct http_socket {
 	bool ours; /* seen from its opening to its closing */
 	uint32_t watched; /* events as the kernel has them; 0: not watched */
 	uint32_t wanted;
+	struct plain_conn *owner; /* NULL: curl's, or closed */
 };
 
 struct http_sockets {
@@ -95,6 +96,18 @@ http_sockets_close(struct http_sockets *s, int fd)
 {
 	*http_sockets_row(s, fd) = (struct http_socket){0};
 	return close(fd);
+}
+
+void
+http_sockets_own(struct http_sockets *s, int fd, struct plain_conn *owner)
+{
+	http_sockets_row(s, fd)->owner = owner;
+}
+
+struct plain_conn *
+http_sockets_owner(struct http_sockets *s, int fd)
+{
+	return http_sockets_row(s, fd)->owner;
 }
 
 static bool
