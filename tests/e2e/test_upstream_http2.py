@@ -135,7 +135,7 @@ def test_a_slow_client_holds_one_stream_and_not_the_others(h2):
             return answer()(x)
         x.begin_stream()
         for _ in range(20000):
-            x.event(chunk({"content": "x" * 4000}))
+            x.event(chunk({"content": "x" * 6000}))
         x.event("[DONE]")
         return x.end_stream()
     d, u, n = h2(script)
@@ -147,8 +147,9 @@ def test_a_slow_client_holds_one_stream_and_not_the_others(h2):
         for _ in range(20):
             assert d.chat("m").status_code == 200
         x = next(x for x in u.chat_exchanges() if b"flood" in x.request.body)
-        # curl's window of a stream is 32 MB and can't be set; a credit is much less.
-        assert x.sent < 50_000_000, "nothing held the upstream back"
+        # Of 120 MB: curl's window of a stream is 32 MB and can't be set, the kernel's buffers on both
+        # sides of nginx grow to 20 MB; a credit is much less.
+        assert x.sent < 64_000_000, "nothing held the upstream back"
         assert sum(1 for line in lines if line.startswith("data: ")) >= 20000
 
 
