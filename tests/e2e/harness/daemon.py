@@ -35,12 +35,18 @@ def model(name, *backends, upstream=None, **keys):
     return {"name": name, "deployments": rows, **keys}
 
 
+def shared_memory():
+    """Of shunt, by name; a bench beside the tests may have some too."""
+    return {n for n in os.listdir("/dev/shm") if n.startswith("shunt")}
+
+
 class Daemon:
     """Started at once; `stop` (called by the fixture) checks that nothing is left behind."""
 
     def __init__(self, config, *, wait_ready=True, environment=None, pass_fds=(), preexec=None,
                  run_dir=None, arguments=(), listen=True, stdin=subprocess.DEVNULL):
         self.home = Path(tempfile.mkdtemp(prefix="shunt-e2e-"))
+        self.others_memory = shared_memory()
         self.run_dir = Path(run_dir) if run_dir else self.home / "run"
         self.port = free_port() if listen else None
         self.config_path = self.home / "shunt.yaml"
@@ -239,5 +245,4 @@ class Daemon:
         files = [str(p.relative_to(self.run_dir)) for p in self.run_dir.rglob("*")]
         if self.keeps_records:
             files = [f for f in files if not f.startswith("journal")]
-        shm = [n for n in os.listdir("/dev/shm") if n.startswith("shunt")]
-        return files + shm
+        return files + sorted(shared_memory() - self.others_memory)
