@@ -292,6 +292,8 @@ plain_feed(struct plain_call *c, const char *p, size_t len)
 		c->reusable &= len > 0 && bad == HPE_OK;
 		if (!c->paused)
 			plain_finish(c);
+		else
+			plain_watch(c);
 	} else if (len == 0) {
 		plain_broken(c, 0);
 	} else if (bad != HPE_OK && c->pub.head.status >= 200) {
@@ -360,10 +362,12 @@ plain_lost(struct plain_call *c, int os_error)
 static void
 plain_watch(struct plain_call *c)
 {
-	uint32_t events = c->paused ? 0 : EPOLLIN;
+	uint32_t events = EPOLLIN;
 
 	if (!c->conn->connected)
 		events = EPOLLOUT;
+	else if (c->paused)
+		events = 0;
 	else if (!c->conn->deaf && c->sent < c->head.len + c->request.len)
 		events |= EPOLLOUT;
 	if (!http_sockets_want(c->plain->http->sockets, c->conn->fd, events))
@@ -554,6 +558,7 @@ plain_put_head(struct plain_call *c)
 	const struct buf *fixed = http_headers_text(c->plain->http->headers);
 	struct buf *b = &c->head;
 
+	buf_reserve(b, strlen(c->request.url) + fixed->len + 256); /* never moved: the key */
 	buf_add_str(b, c->request.parts == NULL ? "GET " : "POST ");
 	buf_add_str(b, c->request.url + c->target.path_at);
 	buf_add_str(b, " HTTP/1.1\r\nHost: ");
