@@ -101,6 +101,27 @@ print_workers(struct json status, FILE *out)
 	table_print(t, "Workers", out);
 }
 
+/* One line, where anybody waits or was sent away. */
+static void
+print_queue(struct json status, FILE *out)
+{
+	static const char *const causes[] = {"refused_full", "refused_user", "refused_deadline", "shed",
+		"expired"};
+	struct json q = json_get(status, "queue");
+	uint64_t waiting = 0, oldest_ms = 0, refused = 0, n;
+
+	(void)json_u64(&waiting, json_get(q, "length"));
+	(void)json_u64(&oldest_ms, json_get(q, "oldest_wait_ms"));
+	for (size_t i = 0; i < ARRAY_LEN(causes); i++)
+		if (json_u64(&n, json_get(q, causes[i])))
+			refused += n;
+	if (waiting + refused > 0)
+		(void)fprintf(out,
+			"Queue: %" PRIu64 " wait, the first for %" PRIu64 " ms; %" PRIu64
+			" refused or sent away so far\n\n",
+			waiting, oldest_ms, refused);
+}
+
 static void
 print_backends(struct json status, FILE *out)
 {
@@ -277,6 +298,7 @@ cli_status(const struct cli *cli)
 		fault_print_table(json_get(status, "faults"), cli->out);
 		(void)fputc('\n', cli->out);
 	}
+	print_queue(status, cli->out);
 	print_workers(status, cli->out);
 	(void)fputc('\n', cli->out);
 	print_backends(status, cli->out);

@@ -73,6 +73,13 @@ struct config_breaker {
 	uint32_t retry_burst;
 };
 
+/* Requests that wait for a place at a backend. Of each gateway. */
+struct config_queue {
+	uint32_t max, max_per_user; /* requests; max 0: nobody waits */
+	uint64_t max_bytes; /* of their bodies */
+	uint32_t wait_ms;
+};
+
 /* The record of every request and every attempt. */
 struct config_journal {
 	bool enabled;
@@ -226,6 +233,19 @@ enum mid_stream {
 #undef X
 };
 
+/* Who is served first where requests wait: symbol, name in the config, help */
+#define PRIORITY_LIST(X)                                                                           \
+	X(HIGH, high, "16 of 21 places while all three wait")                                      \
+	X(NORMAL, normal, "4 of 21")                                                               \
+	X(LOW, low, "1 of 21: slow, but never standing still")                                     \
+	X(USER, user, "what the keys file says of the user's key; normal where it says nothing")
+
+enum priority {
+#define X(symbol, name, help) PRIORITY_##symbol,
+	PRIORITY_LIST(X)
+#undef X
+};
+
 struct config_route {
 	char *name;
 	char **models; /* names or "*" for all; order is the tie-break */
@@ -254,6 +274,8 @@ struct config_route {
 	uint32_t hold; /* tokens of a stream kept back before the client gets the first */
 	uint32_t first_byte_ms; /* hop deadline; 0: the backend's */
 	uint32_t request_ms;	/* 0: limits.request_ms */
+	enum priority priority;
+	uint32_t queue_notice_ms; /* streams that wait longer tell their place; 0: never */
 	double max_usd;		/* price cap per million output tokens; negative: none */
 	unsigned line;
 };
@@ -300,6 +322,7 @@ struct config {
 	uint64_t prompt_log_bytes; /* of each gateway; 0: prompts are written down nowhere */
 	struct config_restart restart;
 	struct config_breaker breaker;
+	struct config_queue queue;
 	struct config_journal journal;
 	struct config_limits limits;
 	struct config_auth auth;

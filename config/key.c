@@ -102,6 +102,13 @@ static const struct config_choice mid_stream_choices[] = {
 		{NULL},
 };
 
+static const struct config_choice priority_choices[] = {
+#define X(symbol, name, help) {#name, PRIORITY_##symbol, help},
+	PRIORITY_LIST(X)
+#undef X
+		{NULL},
+};
+
 static const struct config_choice prefill_choices[] = {
 #define X(symbol, name, help) {#name, PREFILL_##symbol, help},
 	PREFILL_LIST(X)
@@ -132,6 +139,7 @@ static const struct config_choice *const type_choices[CONFIG_TYPES] = {
 	[CONFIG_TYPE_ISA] = isa_choices,
 	[CONFIG_TYPE_TEXT_POLICY] = text_choices,
 	[CONFIG_TYPE_MID_STREAM] = mid_stream_choices,
+	[CONFIG_TYPE_PRIORITY] = priority_choices,
 	[CONFIG_TYPE_PREFILL] = prefill_choices,
 	[CONFIG_TYPE_LOG_LEVEL] = level_choices,
 	[CONFIG_TYPE_LOG_FORMAT] = format_choices,

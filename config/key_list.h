@@ -52,6 +52,7 @@ CONFIG_MAP(TOP, limits, LIMITS, "what a client may ask for")
 CONFIG_MAP(TOP, auth, AUTH, "who may connect")
 CONFIG_MAP(TOP, restart, RESTART, "how a dead worker comes back")
 CONFIG_MAP(TOP, breaker, BREAKER, "when a deployment that fails is left alone")
+CONFIG_MAP(TOP, queue, QUEUE, "requests that wait while all who could answer are full")
 CONFIG_MAP(TOP, journal, JOURNAL, "the record of every request and every attempt")
 CONFIG_KEY(TOP, start_ms, TIME, start_ms, "10s", 100, 600000, "",
 	"a worker that is not ready by then is killed")
@@ -145,6 +146,18 @@ CONFIG_KEY(BREAKER, retry_share, REAL, breaker.retry_share, "0.2", 0, 100, "",
 CONFIG_KEY(BREAKER, retry_burst, COUNT, breaker.retry_burst, "100", 0, 100000, "attempts",
 	"so many more, saved up while all was well")
 
+CONFIG_SECTION(QUEUE, struct config, "queue",
+	"Requests that wait while all who could answer them have `max_in_flight` calls. Of each gateway.")
+CONFIG_KEY(QUEUE, max, COUNT, queue.max, "512", 0, 65536, "requests",
+	"more are refused, or take the place of one with a lower priority; 0: nobody waits")
+CONFIG_KEY(QUEUE, max_per_user, COUNT, queue.max_per_user, "256", 1, 65536, "requests",
+	"of one user: the name of its key, a key without a name, a Unix user, else an IP address")
+CONFIG_KEY(QUEUE, max_bytes, SIZE, queue.max_bytes, "256MiB", 1024, 1099511627776, "",
+	"of the bodies of all that wait")
+CONFIG_KEY(QUEUE, wait_ms, TIME, queue.wait_ms, "60s", 1, 86400000, "",
+	"longest wait, within the request's deadline; who is expected to wait longer is refused at "
+	"once")
+
 CONFIG_SECTION(JOURNAL, struct config, "journal",
 	"One record for each request and for each attempt at a backend, no prompts and no answers, "
 	"in STATE_DIR/journal; read it with `shunt journal`.")
@@ -183,7 +196,7 @@ CONFIG_KEY(BACKEND, discover, TRI, discover_said, NOT_SAID, 0, 0, "",
 	"`models` uses this backend")
 CONFIG_KEY(BACKEND, standby, FLAG, standby, "no", 0, 0, "", "use only when nothing else can answer")
 CONFIG_KEY(BACKEND, max_in_flight, COUNT, max_in_flight, "64", 1, 10000, "requests",
-	"running at once; more go elsewhere")
+	"running at once; more go elsewhere, or wait (`queue`) where all are full")
 CONFIG_KEY(BACKEND, connect_ms, TIME, connect_ms, "5s", 10, 600000, "", "to connect, TLS included")
 CONFIG_KEY(BACKEND, first_byte_ms, TIME, first_byte_ms, "5m", 10, 3600000, "",
 	"to the answer's first byte; a server that loads models on demand needs long, and for "
@@ -316,6 +329,12 @@ CONFIG_KEY(ROUTE, first_byte_ms, TIME, first_byte_ms, "0", 0, 3600000, "",
 	"per candidate; 0: the backend's")
 CONFIG_KEY(ROUTE, request_ms, TIME, request_ms, "0", 0, 86400000, "",
 	"whole request; 0: limits.request_ms")
+CONFIG_KEY(ROUTE, priority, PRIORITY, priority, "user", 0, 0, "",
+	"whose turn it is where requests wait; the header x-shunt-priority lowers it, and raises it no "
+	"higher than what the user's key says")
+CONFIG_KEY(ROUTE, queue_notice_ms, TIME, queue_notice_ms, "0", 0, 3600000, "",
+	"a stream that waits longer for a place gets its status line and a comment with its position, "
+	"and so on each time; after that an error can only be an event of the stream. 0: never")
 CONFIG_KEY(ROUTE, max_usd, REAL, max_usd, NOT_SAID, 0, 100000, "USD per million tokens",
 	"dearer models are left out (price of the answer)")
 

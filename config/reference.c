@@ -216,6 +216,7 @@ config_reference(struct buf *out, enum config_doc doc)
 #undef SCORER
 	put_choices(out, form, "Text policies", CONFIG_TYPE_TEXT_POLICY);
 	put_choices(out, form, "Mid-stream policies", CONFIG_TYPE_MID_STREAM);
+	put_choices(out, form, "Priorities", CONFIG_TYPE_PRIORITY);
 	put_choices(out, form, "Forms of prefill", CONFIG_TYPE_PREFILL);
 	put_types(out, form);
 }

@@ -23,6 +23,7 @@ CONFIG_TYPE(ISA, ENUM, "instruction set",
 	"auto, blas (portable, f32 only), avx2, avx512 or amx; auto: the best that this CPU has")
 CONFIG_TYPE(TEXT_POLICY, ENUM, "text policy", "one of the text policies below")
 CONFIG_TYPE(MID_STREAM, ENUM, "mid-stream policy", "one of the mid-stream policies below")
+CONFIG_TYPE(PRIORITY, ENUM, "priority", "one of the priorities below")
 CONFIG_TYPE(PREFILL, ENUM, "prefill", "one of the forms of prefill below")
 CONFIG_TYPE(LOG_LEVEL, ENUM, "level", "error, warn, info or debug")
 CONFIG_TYPE(LOG_FORMAT, ENUM, "format", "text or json")

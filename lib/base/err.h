@@ -63,7 +63,13 @@ enum {
 	X(ERR_CONFIG,         "config",              500, "server_error",          0)              \
 	X(ERR_SYS,            "system",              500, "server_error",          CASCADES)       \
 	/* last, for numbers stand in journals: full, or its breaker is open; nobody was asked */  \
-	X(ERR_BUSY,           "busy",                503, "server_error",          CASCADES)
+	X(ERR_BUSY,           "busy",                503, "server_error",          CASCADES)       \
+	/* what the queue of a gateway says */                                                     \
+	X(ERR_QUEUE_FULL,     "queue_full",          503, "server_error",          0)              \
+	X(ERR_USER_QUEUE,     "user_queue_full",     429, "rate_limit_error",      0)              \
+	X(ERR_LATE,           "deadline_unreachable", 503, "server_error",         0)              \
+	X(ERR_SHED,           "shed",                503, "server_error",          0)              \
+	X(ERR_WAITED,         "queue_timeout",       503, "server_error",          0)
 /* clang-format on */
 
 enum err_code {

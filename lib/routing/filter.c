@@ -30,6 +30,12 @@ static const struct {
 	[FILTER_FULL] = {"full", "have no free place"},
 };
 
+bool
+route_is_full(const struct route_candidate *c)
+{
+	return c->filtered == filter_rows[FILTER_FULL].name;
+}
+
 const char *
 filter_name(enum filter f)
 {

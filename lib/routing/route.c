@@ -111,7 +111,7 @@ route_means(const struct work *w, const struct route_deployment *d, size_t *plac
 	return at >= 0 || work_favours(w, d);
 }
 
-/* Fill entries and dropped; waits: what is cooling is as good as the others. */
+/* Fill entries and dropped; waits: what is cooling or full is as good as the others. */
 static void
 route_collect(struct work *w, bool waits)
 {
@@ -128,7 +128,7 @@ route_collect(struct work *w, bool waits)
 		if (!route_means(w, d, &place))
 			continue;
 		f = filter_check(&unsure, d, w->r, w->named.route);
-		if (f != FILTER_NONE && !(waits && f == FILTER_COOLING)) {
+		if (f != FILTER_NONE && !(waits && (f == FILTER_COOLING || f == FILTER_FULL))) {
 			if (w->out->dropped_len < ROUTE_CANDIDATES_MAX) {
 				dropped = &w->out->dropped[w->out->dropped_len++];
 				*dropped = (struct route_candidate){
@@ -202,6 +202,8 @@ route_limits(struct route_decision *out, const struct config_route *route)
 	out->hedge_ms = route->hedge_ms;
 	out->hold = route->hold;
 	out->mid_stream = route->mid_stream;
+	out->priority = route->priority;
+	out->queue_notice_ms = route->queue_notice_ms;
 }
 
 enum err_code
@@ -227,6 +229,7 @@ route_decide(struct route_decision *out, const struct route_request *r,
 		rc = fallback_check(r, c, e);
 	if (rc != ERR_OK)
 		return rc;
+	out->priority = PRIORITY_USER;
 	route_limits(out, w.named.route);
 	if (w.named.arm != w.named.route)
 		(void)snprintf(out->arm, sizeof(out->arm), "%s", w.named.arm->name);

@@ -135,18 +135,23 @@ struct route_decision {
 	bool pending;	/* the scorer has not answered yet: nothing else is filled in, ask again */
 	bool judged;	/* the scorer's answer was used */
 	bool cached;	/* it was known already */
-	bool waits;	/* all that is left is cooling: ranked for who can wait */
+	bool waits;	/* all that is left is cooling or full: ranked for who can wait */
 	bool abstained; /* its gain was within its error: the best single model was taken */
 	struct route_session session; /* where the conversation is now; model 0: not a session's */
 	uint32_t attempts, first_byte_ms, request_ms; /* of the route, 0: the defaults */
 	uint32_t fallbacks; /* of those ranked: they come last, in their own order */
 	uint32_t retries, hedge_ms, hold;
 	enum mid_stream mid_stream;
+	enum priority priority;
+	uint32_t queue_notice_ms;
 	struct route_candidate ranked[ROUTE_CANDIDATES_MAX]; /* best first */
 	size_t ranked_len;
 	struct route_candidate dropped[ROUTE_CANDIDATES_MAX]; /* filtered out, for the explanation */
 	size_t dropped_len;
 };
+
+/* Was it left out for having no free place, and nothing else? */
+bool route_is_full(const struct route_candidate *c);
 
 /* Built once per config: compiled rules. */
 struct route_rules;

@@ -14,6 +14,7 @@ ALLOWED = {
     "lib/fault": ["lib/base"],
     "lib/sim": ["lib/base"],
     "lib/breaker": ["lib/base"],
+    "lib/queue": ["lib/base"],
     "config": ["lib/base", "lib/fault"],
     "lib/chaos": ["lib/base", "lib/fault", "lib/sim", "config"],
     "shm": ["lib/base", "lib/fault"],
@@ -30,7 +31,7 @@ ALLOWED = {
     "cli": ["lib/base", "lib/fault", "lib/chaos", "config", "shm", "lib/routing", "lib/encoder", "lib/lab",
             "schemas", "workers/role.h", "workers/worker_list.h", "lib/ledger"],
 }
-WORKER = ["lib/base", "lib/breaker", "lib/fault", "lib/sim", "config", "shm", "schemas",
+WORKER = ["lib/base", "lib/breaker", "lib/fault", "lib/queue", "lib/sim", "config", "shm", "schemas",
           "lib/routing", "lib/encoder", "lib/ledger", "workers/common", "workers/role.h",
           "workers/worker_list.h"]
 # Generated from schemas/shunt.fbs and schemas/gen_messages.py into the build folder.

@@ -3,9 +3,9 @@
  * backend.c - one upstream: its dialect, its key, its calls
  *
  * Runs as:      shunt-backend, one process per row of the config's backends
- * Handles:      ChatStart, ChatCredit, ChatCancel from gateways, ProbeStart from the profiler,
- *               Embedded, EmbedFail from classifiers
- * Sends:        ChatDelta, ChatEnd, ChatFail to the gateway, ProbeModel, ProbeEnd to the profiler,
+ * Handles:      ChatStart, ChatCredit, ChatCancel, PlaceWanted from gateways, ProbeStart from the
+ *               profiler, Embedded, EmbedFail from classifiers
+ * Sends:        ChatDelta, ChatEnd, ChatFail, PlaceFree to the gateway, ProbeModel, ProbeEnd to the profiler,
  *               Embed to classifiers
  * Writes:       its own row on the board: counters, figures per deployment
  * If it dies:   its calls end as worker_died at once (the generation changes) and cascade where no
@@ -46,6 +46,13 @@ on_chat_cancel(struct worker *w, const struct msg *m, struct bytes *payload)
 }
 
 static void
+on_place_wanted(struct worker *w, const struct msg *m, struct bytes *payload)
+{
+	(void)payload;
+	places_wanted(w->state, m);
+}
+
+static void
 on_probe_start(struct worker *w, const struct msg *m, struct bytes *payload)
 {
 	(void)payload;
@@ -69,6 +76,7 @@ static const struct handler handlers[] = {
 	{MSG_CHAT_START, ROLE_BIT(ROLE_GATEWAY), on_chat_start},
 	{MSG_CHAT_CREDIT, ROLE_BIT(ROLE_GATEWAY), on_chat_credit},
 	{MSG_CHAT_CANCEL, ROLE_BIT(ROLE_GATEWAY), on_chat_cancel},
+	{MSG_PLACE_WANTED, ROLE_BIT(ROLE_GATEWAY), on_place_wanted},
 	{MSG_PROBE_START, ROLE_BIT(ROLE_PROFILER), on_probe_start},
 	{MSG_EMBEDDED, ROLE_BIT(ROLE_CLASSIFIER), on_embedded},
 	{MSG_EMBED_FAIL, ROLE_BIT(ROLE_CLASSIFIER), on_embed_fail},
@@ -196,6 +204,7 @@ backend_on_board(struct worker *w)
 	struct backend *b = w->state;
 
 	call_drop_orphans(b);
+	places_drop_orphans(b);
 	embedding_board_changed(b);
 	probe_drop_orphans(b);
 }
@@ -230,6 +239,7 @@ backend_on_config(struct worker *w, const struct config *old)
 	if (b->config == NULL)
 		return; /* the supervisor will tell us to drain */
 	backend_read_limits(b);
+	places_serve(b);
 	if (b->http != NULL)
 		backend_reload_key(b);
 }
@@ -248,6 +258,7 @@ backend_stop(struct worker *w)
 	w->state = NULL;
 	if (b == NULL)
 		return;
+	places_stop(b);
 	call_free_all(b);
 	probe_free_all(b);
 	sim_free(&b->sim);

@@ -679,13 +679,29 @@ void probe_drop_orphans(struct backend *b);
 struct probe_model *probe_add(struct probe *p, struct json name);
 struct probe_model *probe_find(struct probe *p, struct json name);
 
-enum { CALL_BUCKETS = 1024 };
+enum { CALL_BUCKETS = 1024, PLACE_WISHES_MAX = 64 };
 
 /* What of the config must outlive it. */
 struct backend_limits {
 	uint32_t max_in_flight;
 	uint32_t connect_ms, first_byte_ms, stall_ms;
 	uint64_t response_bytes;
+};
+
+/* places.c: what a gateway wishes, or has been given and not used yet. */
+struct place_wish {
+	struct asker who;
+	uint32_t level, rank, passed;
+	bool kept;
+	uint64_t until_ns; /* where kept */
+};
+
+struct places {
+	struct place_wish wishes[PLACE_WISHES_MAX]; /* in the order they came */
+	size_t len;
+	uint32_t kept;
+	int64_t kept_shown, wishes_shown; /* on the board */
+	struct loop_timer timer;
 };
 
 struct backend {
@@ -701,6 +717,7 @@ struct backend {
 	struct call *calls[CALL_BUCKETS];
 	struct call *dirty;
 	uint32_t in_flight;
+	struct places places;
 	struct breaker breakers[STATS_MAX]; /* beside the rows of figures */
 	struct probe *probes;
 	uint32_t left_out_told; /* of the last list, in the log */
@@ -708,6 +725,15 @@ struct backend {
 	struct embedding *embeddings; /* kind encoder: calls that wait for a classifier */
 	uint64_t next_question; /* ids of what they are asked */
 };
+
+/* places.c: places kept for gateways whose requests wait */
+void places_wanted(struct backend *b, const struct msg *m);
+/* A call wants to start: is there a place for it? It uses the one that was kept for its gateway. */
+bool places_take(struct backend *b, const struct msg *m);
+/* Places may be free: give them to whoever waits. */
+void places_serve(struct backend *b);
+void places_drop_orphans(struct backend *b);
+void places_stop(struct backend *b);
 
 /* guard.c: the breakers of its deployments; s NULL: the table is full, there is none */
 void guard_start(struct backend *b); /* take over what a former life published */

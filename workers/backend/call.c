@@ -193,6 +193,7 @@ call_free(struct call *c)
 	upstream_request_fini(&c->request);
 	answer_fini(&c->answer);
 	free(c);
+	places_serve(b);
 	asker_work_ended(b);
 }
 
@@ -564,7 +565,7 @@ call_refuse(struct backend *b, const struct msg *m, const struct bytes *payload,
 	if (b->w->draining || b->config == NULL)
 		/* this life is over for whoever comes now; the gateway finds the next one */
 		return err_set(e, ERR_WORKER_DIED, "backend %s is being stopped", b->w->name);
-	if (b->in_flight >= b->limits.max_in_flight)
+	if (!places_take(b, m))
 		return err_set(e, ERR_BUSY, "backend %s has its %u calls in flight already",
 			b->w->name, b->limits.max_in_flight);
 	if (payload == NULL || s->model_at > payload->len ||
@@ -591,6 +592,7 @@ call_start(struct backend *b, const struct msg *m, struct bytes *payload)
 
 	if (call_refuse(b, m, payload, &e) != ERR_OK) {
 		send_fail(b, &who, &e, 0, 0, "", NULL);
+		places_serve(b); /* it may have been given one */
 		return;
 	}
 	c = call_new(b, m, &who, payload);

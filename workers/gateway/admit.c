@@ -12,7 +12,7 @@
 #include "lib/base/clock.h"
 #include "workers/gateway/gateway.h"
 
-enum { LOOK_MS = 10 /* for what nobody tells the end of: a trial under way, a free place */ };
+enum { LOOK_MS = 10 /* for what nobody tells the end of: a trial under way */ };
 
 static uint64_t
 admit_load(const _Atomic uint64_t *p)
@@ -21,23 +21,22 @@ admit_load(const _Atomic uint64_t *p)
 }
 
 bool
-admit_look(const struct request *r, uint16_t row, unsigned slot, uint64_t *look_ns)
+admit_cools(const struct request *r, uint16_t row, unsigned slot, uint64_t *look_ns)
 {
 	const struct catalog_row *k = &r->catalog->rows[row];
-	const struct route_deployment *d = &r->catalog->deployments[row];
 	const struct deployment_stat *s = board_stat(r->g->board, slot, k->upstream);
-	uint64_t word = s == NULL ? 0 : admit_load(&s->breaker), now_ns = clock_ns();
-	uint64_t places =
-		admit_load(&board_worker(r->g->board, slot)->counters[COUNTER_UP_IN_FLIGHT]);
+	uint64_t word = s == NULL ? 0 : admit_load(&s->breaker), now_ns;
 
+	if (breaker_word_state(word) == BREAKER_CLOSED)
+		return false;
+	now_ns = clock_ns();
 	*look_ns = now_ns + clock_ms_to_ns(LOOK_MS);
 	if (breaker_word_state(word) == BREAKER_HALF_OPEN)
+		return true;
+	if (breaker_word_until_ns(word) <= now_ns)
 		return false;
-	if (breaker_word_state(word) == BREAKER_OPEN && breaker_word_until_ns(word) > now_ns) {
-		*look_ns = breaker_word_until_ns(word);
-		return false;
-	}
-	return d->max_in_flight == 0 || places < d->max_in_flight;
+	*look_ns = breaker_word_until_ns(word);
+	return true;
 }
 
 uint64_t

@@ -126,6 +126,7 @@ attempt_close(struct request *r, enum err_code code, uint16_t http, enum attempt
 
 	if (billed)
 		attempt_account(r, &end);
+	place_ended(r, code);
 	record_attempt(r, code, http, billed ? &end : NULL);
 }
 
@@ -217,13 +218,21 @@ attempt_send(struct request *r, struct err *e)
 	r->seq = r->delta_tokens = 0;
 	r->received = r->credited = 0;
 	attempt_arm_hop(r);
+	place_began(r);
 	gateway_count(r->g, COUNTER_REQ_ATTEMPTS, 1);
 	if (r->attempts > 1)
 		gateway_count(r->g, COUNTER_REQ_CASCADES, 1);
 	return ERR_OK;
 }
 
-enum attempt_worker { WORKER_NONE, WORKER_WAITS, WORKER_COMING, WORKER_STALE, WORKER_GOOD };
+enum attempt_worker {
+	WORKER_NONE,
+	WORKER_COOLS,
+	WORKER_COMING,
+	WORKER_STALE,
+	WORKER_FULL,
+	WORKER_GOOD
+};
 
 /* How the worker of this candidate does; fills in slot and generation. */
 static enum attempt_worker
@@ -240,8 +249,10 @@ attempt_look(
 	*generation = info.generation;
 	if (info.state != SLOT_READY)
 		return WORKER_COMING;
-	if (!admit_look(r, row, (unsigned)*slot, look_ns))
-		return WORKER_WAITS;
+	if (admit_cools(r, row, (unsigned)*slot, look_ns))
+		return WORKER_COOLS;
+	if (!place_is_free(r->g, (unsigned)*slot, r->catalog->deployments[row].max_in_flight))
+		return WORKER_FULL;
 	return attempt_beats(r, (unsigned)*slot) ? WORKER_GOOD : WORKER_STALE;
 }
 
@@ -260,7 +271,7 @@ attempt_pick(struct request *r, size_t *index, uint64_t *look_ns)
 		if (r->candidate_state[i] != CANDIDATE_FRESH)
 			continue;
 		now = attempt_look(r, r->candidates[i], &slot, &generation, &at_ns);
-		if (now == WORKER_WAITS)
+		if (now == WORKER_COOLS)
 			*look_ns = MIN(*look_ns, at_ns);
 		if (now <= best)
 			continue;
@@ -293,7 +304,7 @@ attempt_refuse(struct request *r, uint64_t look_ns)
 
 	if (e.code == ERR_OK || e.code == ERR_BUSY)
 		(void)err_set(&e, ERR_UNAVAILABLE,
-			"all candidates are full or left alone after failures (shunt status)");
+			"all candidates are left alone after failures (shunt status)");
 	if (e.retry_after_ms == 0 && look_ns > now_ns)
 		e.retry_after_ms = (uint32_t)((look_ns - now_ns) / NS_PER_MS + 1);
 	request_fail(r, &e);
@@ -325,7 +336,7 @@ attempt_on_look(void *arg)
 	attempt_next(arg);
 }
 
-/* All candidates are cooling or full: look again when the first of them may be asked. */
+/* All candidates are cooling: look again when the first of them may be asked. */
 static void
 attempt_wait(struct request *r, uint64_t look_ns)
 {
@@ -356,38 +367,75 @@ attempt_start_good(struct request *r)
 	return attempt_send(r, NULL) == ERR_OK;
 }
 
+/* Send it to r->row. */
+static bool
+attempt_try(struct request *r, size_t i)
+{
+	struct err e;
+
+	r->retries = false;
+	r->candidate_state[i] = CANDIDATE_TRIED;
+	if (attempt_send(r, &e) == ERR_OK) {
+		loop_timer_clear(r->g->w->loop, &r->park_timer);
+		hedge_arm(r);
+		return true;
+	}
+	log_debug("attempt_unsent", "id=%s backend=%s text=\"%s\"", r->id,
+		attempt_row(r)->backend, e.text);
+	attempt_note(r, &e, 0, NULL);
+	return false;
+}
+
+bool
+attempt_start_at(struct request *r, size_t i, int slot, uint32_t generation)
+{
+	CHECK(r->attempt_id == 0);
+	r->row = r->candidates[i];
+	r->slot = slot;
+	r->generation = generation;
+	if (r->retries && !admit_retry(r->g)) {
+		attempt_give_up(r);
+		return false;
+	}
+	if (attempt_try(r, i))
+		return true;
+	attempt_next(r);
+	return false;
+}
+
+/* All who could answer are full: wait for a place. */
+static bool
+attempt_queue(struct request *r)
+{
+	loop_timer_clear(r->g->w->loop, &r->park_timer);
+	return place_wait(r);
+}
+
 void
 attempt_next(struct request *r)
 {
 	uint64_t look_ns = UINT64_MAX;
 	enum attempt_worker found;
 	size_t i = 0;
-	struct err e;
 
-	CHECK(r->attempt_id == 0);
+	CHECK(r->attempt_id == 0 && !r->place.waits);
 	r->parked = false;
 	while (r->attempts < r->attempts_max) {
 		found = attempt_pick(r, &i, &look_ns);
-		if (found == WORKER_WAITS) {
+		if (found == WORKER_FULL && attempt_queue(r))
+			return;
+		if (found == WORKER_COOLS) {
 			attempt_wait(r, look_ns);
 			return;
 		}
-		if (found == WORKER_COMING) {
+		if (found == WORKER_COMING || found == WORKER_FULL) {
 			attempt_park(r);
 			return;
 		}
 		if (found == WORKER_NONE || (r->retries && !admit_retry(r->g)))
 			break;
-		r->retries = false;
-		r->candidate_state[i] = CANDIDATE_TRIED;
-		if (attempt_send(r, &e) == ERR_OK) {
-			loop_timer_clear(r->g->w->loop, &r->park_timer);
-			hedge_arm(r);
+		if (attempt_try(r, i))
 			return;
-		}
-		log_debug("attempt_unsent", "id=%s backend=%s text=\"%s\"", r->id,
-			attempt_row(r)->backend, e.text);
-		attempt_note(r, &e, 0, NULL);
 	}
 	if (r->attempts < r->attempts_max && chain_retry(r))
 		return;
@@ -411,8 +459,10 @@ static void
 attempt_cool(struct request *r, const struct err *e)
 {
 	r->retries = err_counts(e->code) || err_cools(e->code);
-	if (e->code == ERR_BUSY)
+	if (e->code == ERR_BUSY) {
 		r->attempts--;
+		gateway_count(r->g, COUNTER_QUEUE_RETURNED, 1);
+	}
 	if (!admit_again(r, e))
 		return;
 	for (size_t i = 0; i < r->candidates_len; i++)
@@ -467,6 +517,8 @@ attempts_board_changed(struct gateway *g)
 
 	for (struct request *r = g->running; r != NULL; r = next) {
 		next = r->next;
+		if (r->place.waits)
+			continue; /* places_look */
 		if (r->attempt_id == 0) {
 			if (r->parked)
 				attempt_next(r);
@@ -553,6 +605,7 @@ attempt_on_end(struct worker *w, const struct msg *m, struct bytes *payload)
 	}
 	fault_note(r, m->chat_end.fault);
 	attempt_account(r, &m->chat_end);
+	place_ended(r, ERR_OK);
 	record_attempt(r, ERR_OK, 200, &m->chat_end);
 	r->attempt_id = 0;
 	if (r->stream) {

@@ -21,6 +21,7 @@ enum { AUTH_FILE_MAX = 1024 * 1024, AUTH_KEY_MIN = 4 };
 struct auth_key {
 	unsigned char padded[AUTH_KEY_MAX]; /* zero behind the key */
 	char name[NAME_MAX_LEN];	    /* "": none */
+	enum priority priority;		    /* PRIORITY_USER: it says none */
 };
 
 struct auth_keys {
@@ -49,7 +50,39 @@ auth_skip_spaces(const char **p, size_t *len)
 	}
 }
 
-/* One line: "name:key" or "key", then perhaps "# ...". Empty and comment lines count as nothing. */
+/* "high", "normal", "low"; PRIORITY_USER for anything else. */
+static enum priority
+auth_priority_of(const char *p, size_t len)
+{
+#define X(symbol, name, help)                                                                      \
+	if (PRIORITY_##symbol != PRIORITY_USER && len == sizeof(#name) - 1 &&                      \
+		strncasecmp(p, #name, len) == 0)                                                   \
+		return PRIORITY_##symbol;
+	PRIORITY_LIST(X)
+#undef X
+	return PRIORITY_USER;
+}
+
+/* A word behind the key: its priority. */
+static enum priority
+auth_read_priority(const char **p, size_t *len)
+{
+	enum priority said;
+	size_t n = 0;
+
+	while (n < *len && (*p)[n] >= 'a' && (*p)[n] <= 'z')
+		n++;
+	said = auth_priority_of(*p, n);
+	if (said == PRIORITY_USER)
+		return said;
+	*p += n;
+	*len -= n;
+	auth_skip_spaces(p, len);
+	return said;
+}
+
+/* One line: "name:key" or "key", then perhaps a priority, then perhaps "# ...". Empty and comment
+ * lines count as nothing. */
 static enum err_code
 auth_add_line(struct auth_keys *keys, const char *path, unsigned line, const char *p, size_t len,
 	struct err *e)
@@ -85,9 +118,12 @@ auth_add_line(struct auth_keys *keys, const char *path, unsigned line, const cha
 	p += key_len;
 	len -= key_len;
 	auth_skip_spaces(&p, &len);
+	keys->rows[keys->len - 1].priority = auth_read_priority(&p, &len);
 	if (len > 0 && *p != '#')
-		return err_set(
-			e, ERR_CONFIG, "%s:%u: one key per line, without spaces", path, line);
+		return err_set(e, ERR_CONFIG,
+			"%s:%u: one key per line, without spaces, and perhaps high, normal or low "
+			"behind it",
+			path, line);
 	return ERR_OK;
 }
 
@@ -222,32 +258,72 @@ auth_presented(const struct http_head *head)
 	return v;
 }
 
-/* Copy the name of the row that has the key; like auth_has, every row is looked at. */
-static void
-auth_name(const struct auth_keys *keys, struct http_str key, char out[NAME_MAX_LEN])
+/* The row that has the key, or NULL; like auth_has, every row is looked at. */
+static const struct auth_key *
+auth_find(const struct auth_keys *keys, struct http_str key)
 {
 	unsigned char padded[AUTH_KEY_MAX] = {0};
+	const struct auth_key *found = NULL;
 
 	if (key.len == 0 || key.len > AUTH_KEY_MAX)
-		return;
+		return NULL;
 	memcpy(padded, key.p, key.len);
 	for (size_t i = 0; i < keys->len; i++)
 		if (auth_same(keys->rows[i].padded, padded) != 0)
-			memcpy(out, keys->rows[i].name, NAME_MAX_LEN);
+			found = &keys->rows[i];
 	explicit_bzero(padded, sizeof(padded));
+	return found;
+}
+
+static const struct auth_key *
+auth_find_any(const struct auth *a, struct http_str key)
+{
+	const struct auth_key *client = auth_find(&a->client, key);
+	const struct auth_key *admin = auth_find(&a->admin, key);
+
+	return admin != NULL ? admin : client;
 }
 
 void
 auth_user(const struct auth *a, struct http_peer peer, const struct http_head *head,
 	char out[NAME_MAX_LEN])
 {
-	struct http_str key = auth_presented(head);
+	const struct auth_key *key = auth_find_any(a, auth_presented(head));
 
 	out[0] = '\0';
 	if (peer.is_unix)
 		(void)snprintf(out, NAME_MAX_LEN, "uid:%lu", (unsigned long)peer.uid);
-	auth_name(&a->client, key, out);
-	auth_name(&a->admin, key, out);
+	if (key != NULL)
+		memcpy(out, key->name, NAME_MAX_LEN);
+}
+
+void
+auth_identify(const struct auth *a, struct http_peer peer, const struct http_head *head,
+	struct auth_who *out)
+{
+	const struct auth_key *key = auth_find_any(a, auth_presented(head));
+	uint64_t where = peer.is_unix ? (uint64_t)peer.uid : peer.address;
+
+	out->said = key == NULL ? PRIORITY_USER : key->priority;
+	if (key == NULL)
+		out->user = where * 2 + peer.is_unix;
+	else if (key->name[0] != '\0')
+		out->user = route_hash(key->name, strlen(key->name));
+	else
+		out->user = route_hash((const char *)key->padded, AUTH_KEY_MAX);
+}
+
+enum priority
+auth_priority(const struct auth_who *who, enum priority route, const struct http_head *head)
+{
+	const struct http_str *header = &head->header[HTTP_HEADER_PRIORITY];
+	enum priority own = who->said == PRIORITY_USER ? PRIORITY_NORMAL : who->said;
+	enum priority base = route == PRIORITY_USER ? own : route, asked;
+
+	asked = header->p == NULL ? PRIORITY_USER : auth_priority_of(header->p, header->len);
+	if (asked == PRIORITY_USER)
+		return base;
+	return MAX(asked, who->said == PRIORITY_USER ? base : MIN(base, who->said));
 }
 
 MUST enum err_code

@@ -113,6 +113,7 @@ catalog_fill_found(
 	d->loaded = p->loaded == 1;
 	d->ttft_ms = p->ttft_ms;
 	d->tokens_per_s = p->tokens_per_s;
+	row->latency_ms = p->latency_ms;
 	d->failure_rate = row->failure_rate = p->failure_rate;
 	if (p->health == HEALTH_DOWN) {
 		d->up = false;

@@ -3,8 +3,9 @@
  * gateway.c - the worker that speaks HTTP with clients
  *
  * Runs as:        one process per `gateways` of the config, all on the same listening sockets
- * Handles/Sends:  ChatDelta, ChatEnd, ChatFail, Classified, ClassifyFail, FaultChanged / ChatStart,
- *                 ChatCredit, ChatCancel, Suspect, Classify, FaultChange, JournalWake
+ * Handles/Sends:  ChatDelta, ChatEnd, ChatFail, PlaceFree, Classified, ClassifyFail, FaultChanged /
+ *                 ChatStart, ChatCredit, ChatCancel, PlaceWanted, Suspect, Classify, FaultChange,
+ *                 JournalWake
  * Writes:         its own worker row (counters, heartbeat), its ring of journal records
  * If it dies:     its connections are reset; the sockets stay open in the supervisor, the other
  *                 gateways accept at once, and backends cancel what it had asked for
@@ -19,6 +20,7 @@ static const struct handler handlers[] = {
 	{MSG_CHAT_DELTA, ROLE_BIT(ROLE_BACKEND), attempt_on_delta},
 	{MSG_CHAT_END, ROLE_BIT(ROLE_BACKEND), attempt_on_end},
 	{MSG_CHAT_FAIL, ROLE_BIT(ROLE_BACKEND), attempt_on_fail},
+	{MSG_PLACE_FREE, ROLE_BIT(ROLE_BACKEND), place_on_free},
 	{MSG_CLASSIFIED, ROLE_BIT(ROLE_CLASSIFIER), ask_on_classified},
 	{MSG_CLASSIFY_FAIL, ROLE_BIT(ROLE_CLASSIFIER), ask_on_fail},
 	{MSG_FAULT_CHANGED, ROLE_BIT(ROLE_PROFILER), fault_on_changed},
@@ -46,6 +48,7 @@ gateway_on_board(struct worker *w)
 	g->catalog_stale = true;
 	asks_board_changed(g);
 	attempts_board_changed(g);
+	places_look(g);
 }
 
 static void
@@ -62,6 +65,7 @@ gateway_on_drain(struct worker *w)
 	struct gateway *g = w->state;
 
 	g->draining = true;
+	places_drain(g);
 	http_server_drain(&g->http);
 }
 

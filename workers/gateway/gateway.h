@@ -18,6 +18,7 @@
 #include "lib/base/err.h"
 #include "lib/base/json.h"
 #include "lib/breaker/breaker.h"
+#include "lib/queue/queue.h"
 #include "lib/routing/judge.h"
 #include "lib/routing/route.h"
 #include "lib/routing/scorers.h"
@@ -48,6 +49,7 @@ struct http_str {
 	X(AUTHORIZATION, "authorization")                                                          \
 	X(API_KEY, "x-api-key")                                                                    \
 	X(REQUEST_ID, "x-request-id")                                                              \
+	X(PRIORITY, "x-shunt-priority")                                                            \
 	X(SESSION, "x-shunt-session")
 
 enum http_header {
@@ -120,6 +122,7 @@ enum conn_phase {
 struct http_peer {
 	bool is_unix;
 	uid_t uid; /* of a Unix socket's other end */
+	uint64_t address; /* hash of the IP address */
 };
 
 struct http_conn {
@@ -263,6 +266,17 @@ void auth_free(struct auth **a_p);
 /* The name before the key in the keys file, "uid:N" on a Unix socket, else "". For faults_*. */
 void auth_user(const struct auth *a, struct http_peer peer, const struct http_head *head,
 	char out[NAME_MAX_LEN]);
+/* Whose request it is, where users are told apart. */
+struct auth_who {
+	uint64_t user; /* a name of the keys file, a key, a Unix user or an IP address, as a hash */
+	enum priority said; /* of the keys file; PRIORITY_USER: nothing */
+};
+void auth_identify(const struct auth *a, struct http_peer peer, const struct http_head *head,
+	struct auth_who *out);
+/* The priority of a request of such a route; its header may lower it, and raise it as far as the keys
+ * file says. */
+enum priority auth_priority(const struct auth_who *who, enum priority route,
+	const struct http_head *head);
 /* May this peer with these headers do what needs level? ERR_AUTH or ERR_FORBIDDEN. */
 MUST enum err_code auth_check(const struct auth *a, enum auth_level level, struct http_peer peer,
 	const struct http_head *head, struct err *e);
@@ -318,6 +332,7 @@ struct catalog_row {
 	bool ready; /* that worker is, when the catalog was made */
 	bool coming; /* slot is -1 only because it waited out its restart delay then */
 	uint32_t first_byte_ms, stall_ms;
+	float latency_ms; /* of a whole call; 0: not measured */
 	const struct deployment_stat *stat; /* on the board; NULL: it was never called there */
 	float failure_rate; /* the profiler's */
 	uint64_t suspect_ns; /* when the profiler was last told */
@@ -565,6 +580,10 @@ void resume_mark(struct resume *s, struct buf *out, const struct resume_note *no
 /* Takes a piece of the attempt under way. An error: the attempt is no good. */
 MUST enum err_code stream_add(struct request *r, const struct bytes *payload, uint32_t tokens,
 	struct err *e);
+/* Status line and headers, before anything is known of the answer. */
+void stream_notice_begin(struct request *r);
+/* Has the client got anything of an answer? */
+bool stream_is_seen(const struct request *r);
 /* The answer is complete. */
 void stream_end(struct request *r);
 
@@ -581,8 +600,8 @@ struct bytes *stream_body(struct request *r, uint32_t *model_at, uint32_t *parti
 
 /* ---- admit.c: breakers and the budget for retries --------------------------------------------- */
 
-/* May the deployment be asked now, by its worker in slot? False: look again at *look_ns. */
-bool admit_look(const struct request *r, uint16_t row, unsigned slot, uint64_t *look_ns);
+/* Is the deployment left alone now? Look again at *look_ns. */
+bool admit_cools(const struct request *r, uint16_t row, unsigned slot, uint64_t *look_ns);
 /* When to look again at what may be asked from look_ns on; 0: that is longer than r may wait. */
 uint64_t admit_wait(struct request *r, uint64_t look_ns);
 /* Is a deployment that answered with e worth another try after the pause? */
@@ -595,6 +614,46 @@ bool admit_retry(struct gateway *g);
 void admit_fill(struct catalog_row *row, struct route_deployment *d);
 /* Failure rates as the breakers see them, and who fails much more than its siblings. */
 void admit_rates(struct catalog *k, uint32_t min_calls);
+
+/* ---- place.c: requests that wait for a place at a backend ---------------------------------------- */
+
+/* What this gateway told the backend in a slot. */
+struct place_wish {
+	bool open;
+	uint8_t level;
+	uint32_t generation;
+};
+
+struct places {
+	struct queue *queue;
+	struct place_wish wishes[SLOTS_MAX];
+	uint32_t running[SLOTS_MAX]; /* attempts of this gateway under way */
+	uint64_t cost_us[SLOTS_MAX]; /* of one, as a moving average; 0: none has ended yet */
+	int64_t shown[3]; /* gauges on the board, from COUNTER_QUEUE_LEN on */
+	uint64_t end_ns; /* of waiting, where the gateway drains; 0: it does not */
+	struct loop_timer look;
+};
+
+void places_new(struct gateway *g);
+void places_free(struct gateway *g); /* after the requests */
+/* May a new request go to the worker in slot at once? */
+bool place_is_free(const struct gateway *g, unsigned slot, uint32_t max);
+/* All that could serve r are full: it waits, or is refused, and may be gone. False: none of them is
+ * even there. */
+bool place_wait(struct request *r);
+/* It waits no longer, if it does. */
+void place_leave(struct request *r);
+void place_on_free(struct worker *w, const struct msg *m, struct bytes *payload);
+/* Workers have come or gone. */
+void places_look(struct gateway *g);
+void places_config_changed(struct gateway *g);
+/* No place after half of the time that is left for answers. */
+void places_drain(struct gateway *g);
+/* An attempt of r was sent to its slot; it is over. */
+void place_began(struct request *r);
+void place_ended(struct request *r, enum err_code code);
+/* What the client gets to know of its waiting. */
+void place_put_headers(const struct request *r, struct buf *out);
 
 /* ---- request.c, attempt.c: one routed request -------------------------------------------- */
 
@@ -646,6 +705,16 @@ struct request {
 	bool parked; /* waits for a worker that is coming back, or a deployment that is cooling */
 	bool retries; /* the last attempt was an upstream's failure: the next one is a retry */
 	bool waited;
+	struct queue_item place; /* in the queue for one, or what it has from there */
+	bool place_guessed; /* it was charged with a guess */
+	enum priority priority; /* of the route */
+	uint32_t queue_notice_ms;
+	uint32_t queue_position, queue_expect_ms; /* when it came; position 0: it did not wait */
+	uint64_t queued_ns, queue_ns; /* in the queue since; in all until then */
+	uint64_t place_end_ns; /* it waits no longer than that; 0: it has not waited */
+	struct loop_timer place_timer, notice_timer;
+	bool noticed; /* all that the client has of its stream is comments */
+	bool again; /* decided once more: the config is another one */
 	uint64_t wait_end_ns; /* for such a deployment; 0: it has not waited yet */
 	uint64_t received, credited; /* stream bytes: from the backend; credit given beyond the first */
 	struct loop_timer hop_timer, total_timer, park_timer, pause_timer;
@@ -674,6 +743,8 @@ void request_decide(struct request *r, struct chat_body *body, struct judge_call
 /* The client left. */
 void request_cancel(struct request *r, const char *reason);
 void request_taken(struct request *r);
+/* The config is another one, and nothing was sent yet: decide again. It may be over with this. */
+void request_again(struct request *r);
 /* Answer with e, or end the stream by it, and finish. */
 void request_fail(struct request *r, const struct err *e);
 void request_finish(struct request *r, unsigned status);
@@ -686,6 +757,9 @@ void request_put_trailers(const struct request *r, struct buf *out);
 
 /* Try the next candidate, wait for a worker that is coming back, or give up. */
 void attempt_next(struct request *r);
+/* Send it to its i-th candidate, in slot, where a place is kept. False: it was not sent there, and may
+ * be over. */
+bool attempt_start_at(struct request *r, size_t i, int slot, uint32_t generation);
 /* Send it to the next candidate with a good worker, if there is one; false: none. */
 bool attempt_start_good(struct request *r);
 /* How long an attempt at its row may take to its first byte. */
@@ -770,6 +844,7 @@ struct gateway {
 	uint64_t profile_changes;
 	bool catalog_stale;
 	uint64_t route_turns[ROUTE_TURNS]; /* requests so far, by a hash of the name asked for */
+	struct places *places;
 	struct fault_wait *fault_waits; /* changes of the faults under way */
 	uint64_t next_number; /* of requests */
 	uint64_t next_attempt;

@@ -70,7 +70,7 @@ hedge_on_late(void *arg)
 	struct request *r = arg;
 	struct attempt_kept first = hedge_keep(r);
 
-	if (r->attempt_id == 0 || r->other.id != 0 || r->seq > 0 || r->conn->committed)
+	if (r->attempt_id == 0 || r->other.id != 0 || r->seq > 0 || stream_is_seen(r))
 		return;
 	r->attempt_id = 0;
 	if (!attempt_start_good(r)) {
@@ -91,7 +91,7 @@ hedge_on_late(void *arg)
 void
 hedge_arm(struct request *r)
 {
-	if (r->hedge_ms == 0 || r->conn->committed || r->other.id != 0)
+	if (r->hedge_ms == 0 || stream_is_seen(r) || r->other.id != 0)
 		return;
 	r->hedge_timer = (struct loop_timer){.fn = hedge_on_late, .arg = r};
 	loop_timer_set(r->g->w->loop, &r->hedge_timer, r->attempt_ns + clock_ms_to_ns(r->hedge_ms));

@@ -59,10 +59,25 @@ server_refuse(struct http_server *s, int fd, struct http_peer peer)
 	http_conn_refuse(c, &e);
 }
 
-static void
-server_take(struct http_listener *l, int fd)
+/* Who has a whole IPv6 network is one user. */
+static uint64_t
+server_address(const struct sockaddr_storage *from)
 {
-	struct http_peer peer = {.is_unix = l->is_unix, .uid = (uid_t)-1};
+	const struct sockaddr_in *four = (const struct sockaddr_in *)(const void *)from;
+	const struct sockaddr_in6 *six = (const struct sockaddr_in6 *)(const void *)from;
+
+	if (from->ss_family == AF_INET)
+		return route_hash((const char *)&four->sin_addr, sizeof(four->sin_addr));
+	if (from->ss_family == AF_INET6)
+		return route_hash((const char *)&six->sin6_addr, sizeof(six->sin6_addr) / 2);
+	return 0;
+}
+
+static void
+server_take(struct http_listener *l, int fd, const struct sockaddr_storage *from)
+{
+	struct http_peer peer = {
+		.is_unix = l->is_unix, .uid = (uid_t)-1, .address = server_address(from)};
 	struct ucred cred;
 	socklen_t len = sizeof(cred);
 	int on = 1;
@@ -112,10 +127,13 @@ server_accept(void *arg, uint32_t events)
 
 	(void)events;
 	for (unsigned i = 0; i < ACCEPT_BATCH; i++) {
-		int fd = accept4(l->fd.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		struct sockaddr_storage from = {.ss_family = AF_UNSPEC};
+		socklen_t len = sizeof(from);
+		int fd = accept4(l->fd.fd, (struct sockaddr *)(void *)&from, &len,
+			SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (fd >= 0) {
-			server_take(l, fd);
+			server_take(l, fd, &from);
 			continue;
 		}
 		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)

@@ -201,6 +201,11 @@ record_request(const struct request *r, unsigned status)
 	json_put_member_u64(b, "completion_tokens", r->completion_tokens);
 	json_put_member_double(b, "cost_usd", r->cost_usd);
 	json_put_member_u64(b, "decide_us", r->decided_ns / NS_PER_US);
+	if (r->queue_position > 0) {
+		json_put_member_u64(b, "queue_us",
+			(r->queue_ns + (r->place.waits ? now_ns - r->queued_ns : 0)) / NS_PER_US);
+		json_put_member_u64(b, "queue_position", r->queue_position);
+	}
 	if (r->first_ns != 0)
 		json_put_member_u64(b, "first_us", (r->first_ns - r->started_ns) / NS_PER_US);
 	json_put_member_u64(b, "total_us", (now_ns - r->started_ns) / NS_PER_US);

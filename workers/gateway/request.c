@@ -79,6 +79,7 @@ request_release(struct request *r)
 	loop_timer_clear(g->w->loop, &r->pause_timer);
 	loop_timer_clear(g->w->loop, &r->hedge_timer);
 	wait_free(&r->wait);
+	place_leave(r);
 	bytes_unref(&r->body);
 	bytes_unref(&r->err_body);
 	fault_fini(r);
@@ -156,6 +157,7 @@ request_put_headers(const struct request *r, struct buf *out)
 	http_put_header(out, "x-shunt-route", r->route);
 	http_put_header(out, "x-shunt-reason", r->reason);
 	http_put_header(out, "x-shunt-attempts", attempts);
+	place_put_headers(r, out);
 	if (fault_came(r)[0] != '\0')
 		http_put_header(out, "x-shunt-fault", fault_came(r));
 	/* of a stream it is only known at its end: a trailer */
@@ -311,6 +313,8 @@ void
 request_cancel(struct request *r, const char *reason)
 {
 	gateway_count(r->g, COUNTER_REQ_CANCELLED, 1);
+	if (r->place.waits)
+		gateway_count(r->g, COUNTER_QUEUE_GONE, 1);
 	r->code = ERR_CANCELLED;
 	hedge_drop(r, reason);
 	if (r->attempt_id != 0)
@@ -333,6 +337,8 @@ request_take_decision(struct request *r, const struct route_decision *d)
 	r->attempts_max = d->attempts > 0 ? d->attempts : ATTEMPTS_DEFAULT + d->fallbacks;
 	r->retries_left = d->retries;
 	r->hedge_ms = d->hedge_ms;
+	r->priority = d->priority;
+	r->queue_notice_ms = d->queue_notice_ms;
 	r->route_first_byte_ms = d->first_byte_ms;
 	if (r->stream && (d->mid_stream != MID_STREAM_ERROR || d->hold > 0))
 		resume_new(&r->resume, d->mid_stream, d->hold, r->endpoint);
@@ -340,6 +346,10 @@ request_take_decision(struct request *r, const struct route_decision *d)
 	for (size_t i = 0; i < d->ranked_len && i < ROUTE_CANDIDATES_MAX; i++)
 		if (d->ranked[i].deployment < r->catalog->route.len)
 			r->candidates[r->candidates_len++] = (uint16_t)d->ranked[i].deployment;
+	/* behind those that have a place now: whoever gets one while the request waits will do */
+	for (size_t i = 0; i < d->dropped_len && r->candidates_len < ROUTE_CANDIDATES_MAX; i++)
+		if (route_is_full(&d->dropped[i]) && d->dropped[i].deployment < r->catalog->route.len)
+			r->candidates[r->candidates_len++] = (uint16_t)d->dropped[i].deployment;
 	if (r->candidates_len > 0)
 		r->row = r->candidates[0];
 }
@@ -374,6 +384,7 @@ request_go(struct request *r, struct chat_body *body, const struct decide_who *w
 {
 	struct gateway *g = r->g;
 	char id[REQUEST_ID_MAX];
+	bool again;
 
 	if (r->question) {
 		request_explain(r, body);
@@ -381,14 +392,19 @@ request_go(struct request *r, struct chat_body *body, const struct decide_who *w
 	}
 	r->catalog = catalog_ref(g->catalog);
 	request_take_decision(r, g->decision);
-	decide_remember(g, who);
-	prompt_log_add(g, &body->route);
+	if (!r->again) {
+		decide_remember(g, who);
+		prompt_log_add(g, &body->route);
+	}
+	loop_timer_clear(g->w->loop, &r->total_timer);
 	r->total_timer = (struct loop_timer){.fn = request_on_deadline, .arg = r};
 	loop_timer_set(g->w->loop, &r->total_timer, r->deadline_ns);
 	(void)snprintf(id, sizeof(id), "%s", r->id);
+	again = r->again;
 	/* it may be over with this; g->decision stays */
 	attempt_next(r);
-	decide_shadow(g, id, body);
+	if (!again)
+		decide_shadow(g, id, body);
 }
 
 void
@@ -408,6 +424,28 @@ request_decide(struct request *r, struct chat_body *body, struct judge_call *cal
 		wait_start(r, body, call, who);
 	else
 		request_go(r, body, who);
+}
+
+void
+request_again(struct request *r)
+{
+	AUTO(chat_body_fini) struct chat_body body = {0};
+	AUTO(judge_call_fini) struct judge_call call = {.g = r->g};
+	struct decide_who who;
+
+	/* it was read before */
+	if (chat_body_read(&body, r->endpoint, CHAT_BODY_REQUEST, r->body->data, r->body->len, NULL) !=
+		ERR_OK)
+		return;
+	place_leave(r);
+	resume_free(&r->resume);
+	catalog_unref(&r->catalog);
+	r->candidates_len = 0;
+	memset(r->candidate_state, 0, sizeof(r->candidate_state));
+	r->again = true;
+	who = decide_identify(&body, &r->conn->head);
+	judge_call_init(&call, r->g, &body);
+	request_decide(r, &body, &call, &who);
 }
 
 static void

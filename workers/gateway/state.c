@@ -76,6 +76,7 @@ gateway_new(struct gateway **out, struct worker *w, struct err *e)
 	g->other = calloc(1, sizeof(*g->other));
 	CHECK(g->other != NULL);
 	g->catalog_stale = true;
+	places_new(g);
 	http_server_init(&g->http, w->loop, &w->config->limits, &http_ops, g);
 	if (auth_load(&g->auth, &w->config->auth, e) != ERR_OK)
 		return e->code;
@@ -100,6 +101,7 @@ gateway_free(struct gateway **g_p)
 	g->draining = false;
 	fault_waits_free(g);
 	requests_free(g);
+	places_free(g);
 	while (g->asks != NULL)
 		g->asks->done(g->asks, JUDGE_FAILED, 0, "the gateway ends");
 	record_stop(g);
@@ -134,10 +136,11 @@ gateway_config_changed(struct gateway *g)
 	/* the doors stay as they were rather than open */
 	if (auth_load(&auth, &g->config->auth, &e) != ERR_OK) {
 		log_error("keys_not_reloaded", "keep=old text=\"%s\"", e.text);
-		return;
+	} else {
+		auth_free(&g->auth);
+		g->auth = auth;
 	}
-	auth_free(&g->auth);
-	g->auth = auth;
+	places_config_changed(g);
 }
 
 struct catalog *

@@ -297,6 +297,36 @@ status_put_weights(struct buf *out, const struct board *board, unsigned row)
 	json_put_end(out, '}');
 }
 
+/* Sums over all gateways; the oldest is that of all. */
+static void
+status_put_queue(struct buf *out, const struct board *board)
+{
+	static const struct {
+		const char *name;
+		enum counter counter;
+	} members[] = {{"length", COUNTER_QUEUE_LEN}, {"bytes", COUNTER_QUEUE_BYTES},
+		{"entered", COUNTER_QUEUE_ENTERED}, {"served", COUNTER_QUEUE_SERVED},
+		{"returned", COUNTER_QUEUE_RETURNED}, {"refused_full", COUNTER_QUEUE_FULL},
+		{"refused_user", COUNTER_QUEUE_USER_FULL}, {"refused_deadline", COUNTER_QUEUE_LATE},
+		{"shed", COUNTER_QUEUE_SHED}, {"expired", COUNTER_QUEUE_EXPIRED},
+		{"gone", COUNTER_QUEUE_GONE}, {"wait_ms_sum", COUNTER_QUEUE_WAIT_MS}};
+	uint64_t oldest_ms = 0;
+
+	json_put_begin(out, '{');
+	for (size_t i = 0; i < ARRAY_LEN(members); i++) {
+		uint64_t sum = 0;
+
+		for (unsigned slot = 0; slot < SLOTS_MAX; slot++)
+			sum += status_load(&board_worker(board, slot)->counters[members[i].counter]);
+		json_put_member_u64(out, members[i].name, sum);
+	}
+	for (unsigned slot = 0; slot < SLOTS_MAX; slot++)
+		oldest_ms = MAX(oldest_ms,
+			status_load(&board_worker(board, slot)->counters[COUNTER_QUEUE_OLDEST_MS]));
+	json_put_member_u64(out, "oldest_wait_ms", oldest_ms);
+	json_put_end(out, '}');
+}
+
 void
 status_put(struct buf *out, const struct board *board, const struct config *config,
 	const struct catalog *catalog)
@@ -311,6 +341,8 @@ status_put(struct buf *out, const struct board *board, const struct config *conf
 	json_put_member_u64(out, "uptime_s", (clock_ns() - head->started_ns) / NS_PER_S);
 	json_put_key(out, "faults");
 	fault_put_list(out, board);
+	json_put_key(out, "queue");
+	status_put_queue(out, board);
 	json_put_key(out, "workers");
 	json_put_begin(out, '[');
 	for (unsigned slot = 0; slot < SLOTS_MAX; slot++)

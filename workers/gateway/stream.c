@@ -14,18 +14,41 @@
 /* Less than the credit a backend begins with: what is held is not given back as credit. */
 enum { STREAM_HELD_MAX = REQUEST_WINDOW_BYTES / 2 };
 
+static void
+stream_begin(struct request *r)
+{
+	AUTO(buf_fini) struct buf headers = BUF_INIT;
+
+	request_put_headers(r, &headers);
+	http_stream_begin(r->conn, &headers,
+		r->resume == NULL ? "x-shunt-cost-usd" : "x-shunt-cost-usd, x-shunt-attempts");
+}
+
 /* The first byte decides: status line and headers go out. */
 static void
 stream_commit(struct request *r)
 {
-	AUTO(buf_fini) struct buf headers = BUF_INIT;
-
-	if (r->conn->committed)
+	if (stream_is_seen(r))
 		return;
 	r->first_ns = clock_ns();
-	request_put_headers(r, &headers);
-	http_stream_begin(r->conn, &headers,
-		r->resume == NULL ? "x-shunt-cost-usd" : "x-shunt-cost-usd, x-shunt-attempts");
+	if (!r->noticed)
+		stream_begin(r);
+	r->noticed = false;
+}
+
+bool
+stream_is_seen(const struct request *r)
+{
+	return r->conn->committed && !r->noticed;
+}
+
+void
+stream_notice_begin(struct request *r)
+{
+	if (r->conn->committed)
+		return;
+	stream_begin(r);
+	r->noticed = true;
 }
 
 /* The client is told, once, that another backend answers now. */
@@ -53,7 +76,7 @@ stream_holds(const struct request *r)
 
 	if (s->finished || s->held.len >= STREAM_HELD_MAX)
 		return false;
-	return s->calling || (!r->conn->committed && r->delta_tokens < s->hold);
+	return s->calling || (!stream_is_seen(r) && r->delta_tokens < s->hold);
 }
 
 static void
@@ -112,10 +135,10 @@ stream_broke(struct request *r, enum err_code code)
 	struct resume *s = r->resume;
 
 	if (s == NULL)
-		return r->conn->committed ? STREAM_LOST : STREAM_UNSEEN;
+		return stream_is_seen(r) ? STREAM_LOST : STREAM_UNSEEN;
 	if (s->finished && s->policy != MID_STREAM_ERROR)
 		return STREAM_WHOLE;
-	if (!r->conn->committed) {
+	if (!stream_is_seen(r)) {
 		resume_reset(s);
 		return STREAM_UNSEEN;
 	}
