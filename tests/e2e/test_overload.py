@@ -538,6 +538,7 @@ def test_a_drain_serves_or_refuses_and_drops_nobody(crowd):
     assert [r.status_code for r in results] == [200, 200, 503]
     assert error_of(results[2].content)["code"] == "queue_timeout"
     assert "being stopped" in results[2].text and "retry-after" in results[2].headers
+    assert d.wait_end() == 0
 
 
 def test_a_stream_can_hear_of_its_place(crowd):
