@@ -3,15 +3,16 @@
  * filter.c - which deployments can't answer a request, and why
  *
  * "Known no" drops a candidate, "not known" passes and ranks behind every "known yes". Down,
- * cooling and full come last: who only fails those could answer later, which makes the difference
- * between 400 and 503.
+ * cooling and full come last: who only fails those could answer later. Where all that is left is
+ * cooling or full, the request waits for it; where it is down, that makes the difference between 400
+ * and 503.
  */
 #include <stdio.h>
 #include <string.h>
 
 #include "lib/routing/parts.h"
 
-enum { BYTES_PER_TOKEN = 4, FULL_RETRY_MS = 1000 };
+enum { BYTES_PER_TOKEN = 4 };
 
 /* name in explanations; what a person reads in the error */
 static const struct {
@@ -132,7 +133,7 @@ filter_error(const struct route_decision *d, const struct route_catalog *c, cons
 	AUTO(buf_fini) struct buf text = BUF_INIT;
 	const struct route_candidate *first;
 	const struct route_deployment *example;
-	bool down = false, full = false;
+	bool down = false;
 	size_t count;
 	unsigned f;
 
@@ -149,13 +150,9 @@ filter_error(const struct route_decision *d, const struct route_catalog *c, cons
 				: "",
 			f == FILTER_DOWN && example->down_why != NULL ? example->down_why : "");
 		down = down || f == FILTER_DOWN;
-		full = full || f == FILTER_FULL;
 	}
 	if (d->dropped_len == 0)
 		return err_set(e, ERR_UNAVAILABLE, "nothing serves %s yet", what);
-	(void)err_set(e, down || full ? ERR_UNAVAILABLE : ERR_NO_CANDIDATE,
+	return err_set(e, down ? ERR_UNAVAILABLE : ERR_NO_CANDIDATE,
 		"no deployment of %s can answer%s", what, buf_str(&text));
-	if (full && e != NULL)
-		e->retry_after_ms = FULL_RETRY_MS;
-	return down || full ? ERR_UNAVAILABLE : ERR_NO_CANDIDATE;
 }

@@ -350,7 +350,26 @@ Test(route, a_list_emptied_by_abilities_is_the_clients_fault)
 	cr_assert_eq(f->out.dropped_len, COUNT);
 }
 
-Test(route, a_list_emptied_by_down_or_full_is_a_matter_of_time)
+Test(route, what_is_full_is_waited_for)
+{
+	FLEET(f);
+
+	f->r.tools = true;
+	f->d[SMALL].tools = TRI_NO;
+	f->d[MEDIUM].in_flight = f->d[LARGE].in_flight = 8;
+	cr_assert_eq(decide(f), ERR_OK, "%s", f->e.text);
+	cr_assert(f->out.waits);
+	cr_assert_eq(f->out.ranked_len, 2);
+	f->d[LARGE].in_flight = 7;
+	cr_assert_eq(decide(f), ERR_OK, "%s", f->e.text);
+	cr_assert(!f->out.waits, "whoever has a place comes first");
+	cr_assert_eq(f->out.ranked_len, 1);
+	cr_assert_eq(f->out.ranked[0].deployment, LARGE);
+	cr_assert(!route_is_full(&f->out.dropped[0]), "tools");
+	cr_assert(route_is_full(&f->out.dropped[1]));
+}
+
+Test(route, a_list_emptied_by_down_is_a_matter_of_time)
 {
 	FLEET(f);
 
@@ -358,10 +377,9 @@ Test(route, a_list_emptied_by_down_or_full_is_a_matter_of_time)
 	f->d[SMALL].tools = TRI_NO;
 	f->d[MEDIUM].up = false;
 	f->d[MEDIUM].down_why = "connection refused";
-	f->d[LARGE].in_flight = 8;
+	f->d[LARGE].tools = TRI_NO;
 	cr_assert_eq(decide(f), ERR_UNAVAILABLE);
 	cr_assert_not_null(strstr(f->e.text, "connection refused"), "%s", f->e.text);
-	cr_assert_gt(f->e.retry_after_ms, 0);
 	cr_assert_eq(route_decide(&f->out, &f->r, &f->catalog, f->rules, NULL), ERR_UNAVAILABLE);
 	f->catalog.len = 0;
 	cr_assert_eq(decide(f), ERR_UNAVAILABLE, "nothing is there yet");

@@ -355,8 +355,9 @@ static bool
 place_is_late(struct request *r, size_t position, struct err *e)
 {
 	uint64_t now_ns = clock_ns(), end_ns = MIN(r->place_end_ns, r->deadline_ns);
-	double expect_ms, service_ms, left_ms = (double)(r->deadline_ns - MIN(now_ns, r->deadline_ns)) / 1e6;
-	double wait_ms = (double)(end_ns - MIN(now_ns, end_ns)) / 1e6, over_ms;
+	double left_ms = (double)(r->deadline_ns - MIN(now_ns, r->deadline_ns)) / 1e6;
+	double wait_ms = (double)(end_ns - MIN(now_ns, end_ns)) / 1e6;
+	double expect_ms, service_ms, over_ms;
 
 	place_expect(r, position, &expect_ms, &service_ms);
 	r->queue_expect_ms = expect_ms < 0 ? 0 : place_ms(expect_ms);
