@@ -137,6 +137,78 @@ Test(gateway_auth, unix_peers_need_no_key_and_only_owner_and_root_are_admins)
 	cr_assert_eq(ask(a, AUTH_CLIENT, tcp, "Bearer key-of-root", NULL), ERR_OK);
 }
 
+static struct http_head
+presents(const char *key, const char *priority)
+{
+	struct http_head h = {0};
+
+	if (key != NULL)
+		h.header[HTTP_HEADER_API_KEY] = (struct http_str){key, strlen(key)};
+	if (priority != NULL)
+		h.header[HTTP_HEADER_PRIORITY] = (struct http_str){priority, strlen(priority)};
+	return h;
+}
+
+static struct auth_who
+who(const struct auth *a, struct http_peer peer, const char *key)
+{
+	struct http_head h = presents(key, NULL);
+	struct auth_who out;
+
+	auth_identify(a, peer, &h, &out);
+	return out;
+}
+
+Test(gateway_auth, users_are_names_then_keys_then_addresses)
+{
+	AUTO(auth_free) struct auth *a = NULL;
+	struct http_peer here = {.address = 7}, there = {.address = 8}, unix7 = {true, 7, 0};
+	struct err e;
+
+	cr_assert_eq(load(&a, "ann:key-one high\nann:key-two\nkey-three low # note\nkey-four\n", NULL,
+			     &e),
+		ERR_OK, "%s", e.text);
+	cr_expect_eq(who(a, here, "key-one").user, who(a, there, "key-two").user);
+	cr_expect_neq(who(a, here, "key-three").user, who(a, here, "key-four").user);
+	cr_expect_neq(who(a, here, "key-one").user, who(a, here, "key-four").user);
+	cr_expect_neq(who(a, here, NULL).user, who(a, there, NULL).user);
+	cr_expect_neq(who(a, here, NULL).user, who(a, unix7, NULL).user);
+	cr_expect_eq(who(a, here, "unknown").user, who(a, here, NULL).user);
+	cr_expect_eq(who(a, here, "key-one").said, PRIORITY_HIGH);
+	cr_expect_eq(who(a, here, "key-two").said, PRIORITY_USER);
+	cr_expect_eq(who(a, here, "key-three").said, PRIORITY_LOW);
+	cr_assert_eq(load(&a, "ann:key-one highest\n", NULL, &e), ERR_CONFIG);
+}
+
+Test(gateway_auth, a_header_lowers_and_raises_only_as_far_as_the_key)
+{
+	static const struct {
+		enum priority key, route, want;
+		const char *header;
+	} rows[] = {
+		{PRIORITY_USER, PRIORITY_USER, PRIORITY_NORMAL, NULL},
+		{PRIORITY_USER, PRIORITY_USER, PRIORITY_LOW, "low"},
+		{PRIORITY_USER, PRIORITY_USER, PRIORITY_NORMAL, "high"},
+		{PRIORITY_USER, PRIORITY_USER, PRIORITY_NORMAL, "nonsense"},
+		{PRIORITY_USER, PRIORITY_USER, PRIORITY_NORMAL, "user"},
+		{PRIORITY_HIGH, PRIORITY_USER, PRIORITY_HIGH, NULL},
+		{PRIORITY_HIGH, PRIORITY_USER, PRIORITY_NORMAL, "NORMAL"},
+		{PRIORITY_HIGH, PRIORITY_LOW, PRIORITY_LOW, NULL},
+		{PRIORITY_HIGH, PRIORITY_LOW, PRIORITY_HIGH, "high"},
+		{PRIORITY_LOW, PRIORITY_USER, PRIORITY_LOW, "high"},
+		{PRIORITY_LOW, PRIORITY_HIGH, PRIORITY_HIGH, NULL},
+		{PRIORITY_USER, PRIORITY_HIGH, PRIORITY_LOW, "low"},
+		{PRIORITY_USER, PRIORITY_LOW, PRIORITY_LOW, "normal"},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		const struct auth_who user = {1, rows[i].key};
+		struct http_head h = presents(NULL, rows[i].header);
+
+		cr_expect_eq(auth_priority(&user, rows[i].route, &h), rows[i].want, "row %zu", i);
+	}
+}
+
 Test(gateway_auth, files_that_can_not_be_trusted_are_refused)
 {
 	char *path = key_file("key-of-alice\n", 0644);
