@@ -102,6 +102,7 @@ static void
 decide_session(struct route_session *out, struct gateway *g, const struct chat_body *b,
 	const struct decide_who *who, const struct config_route *route)
 {
+	/* not gateway_catalog: it may put another one in the place of the one that its caller has */
 	const struct route_session *kept = NULL;
 
 	if (who->session_said)
@@ -110,8 +111,7 @@ decide_session(struct route_session *out, struct gateway *g, const struct chat_b
 	if (kept != NULL && (size_t)kept->turns + 1 >= b->route.user_turns)
 		*out = *kept;
 	else
-		route_session_replay(
-			out, g->other, &b->route, &gateway_catalog(g)->route, g->rules);
+		route_session_replay(out, g->other, &b->route, &g->catalog->route, g->rules);
 	if (out->model == 0 && kept != NULL)
 		*out = *kept;
 }
@@ -283,12 +283,14 @@ decide_shadow(struct gateway *g, const char *id, struct chat_body *b)
 {
 	const struct config_route *route = config_route(g->config, g->decision->route);
 	AUTO(judge_call_fini) struct judge_call call = {.g = g};
+	AUTO(catalog_unref) struct catalog *k = NULL;
 	const char *model;
 
 	if (route == NULL || route->shadow == NULL || g->decision->ranked_len == 0 ||
 		g->decision->phase == PHASE_EXPLICIT)
 		return;
-	model = g->catalog->rows[g->decision->ranked[0].deployment].model;
+	k = catalog_ref(g->catalog); /* shadow_decide may take a newer one */
+	model = k->rows[g->decision->ranked[0].deployment].model;
 	judge_call_init(&call, g, b);
 	if (shadow_decide(g, b, route->name) != ERR_OK)
 		gateway_count(g, COUNTER_SHADOW_LOST, 1);
