@@ -709,7 +709,7 @@ struct request {
 	bool place_guessed; /* it was charged with a guess */
 	enum priority priority; /* of the route */
 	uint32_t queue_notice_ms;
-	uint32_t queue_position, queue_expect_ms; /* when it came; position 0: it did not wait */
+	uint32_t queue_position; /* when it came; 0: it did not wait */
 	uint64_t queued_ns, queue_ns; /* in the queue since; in all until then */
 	uint64_t place_end_ns; /* it waits no longer than that; 0: it has not waited */
 	struct loop_timer place_timer, notice_timer;

@@ -360,7 +360,6 @@ place_is_late(struct request *r, size_t position, struct err *e)
 	double expect_ms, service_ms, over_ms;
 
 	place_expect(r, position, &expect_ms, &service_ms);
-	r->queue_expect_ms = expect_ms < 0 ? 0 : place_ms(expect_ms);
 	if (expect_ms < 0)
 		return false;
 	over_ms = MAX(expect_ms - wait_ms, expect_ms + service_ms - left_ms);
