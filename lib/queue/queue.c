@@ -451,8 +451,8 @@ queue_done(struct queue *q, struct queue_item *item, uint64_t cost)
 
 /* ---- position and wait ---- */
 
-/* Those of a flow that wait for what item waits for and, where it is its own, came before it; no more
- * than `most`. */
+/* Those of a flow that wait for what item waits for and, where it is its own, came before it; no
+ * more than `most`. */
 static size_t
 flow_ahead(const struct queue_flow *f, const struct queue_item *item, size_t most)
 {

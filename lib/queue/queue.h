@@ -2,12 +2,12 @@
 /*
  * queue.h - who waits for a place at a server, who is next, how long it will take
  *
- * Pure: no clock, no I/O. Whoever waits has a level (0 is served first), a user, and a set of servers
- * of which any will do. When a server has a place, the levels that have somebody for it share its
- * places 16 : 4 : 1, so a low one is slow and never stands still; within a level the users take turns
- * by deficit round robin; a user's own requests go in their order.
- * What a request costs is known when it is over: it is charged with the mean, and the difference is
- * made good then, while the user has others waiting or running.
+ * Pure: no clock, no I/O. Whoever waits has a level (0 is served first), a user, and a set of
+ * servers of which any will do. When a server has a place, the levels that have somebody for it
+ * share its places 16 : 4 : 1, so a low one is slow and never stands still; within a level the
+ * users take turns by deficit round robin; a user's own requests go in their order. What a request
+ * costs is known when it is over: it is charged with the mean, and the difference is made good
+ * then, while the user has others waiting or running.
  */
 #pragma once
 
@@ -60,9 +60,9 @@ struct queue_bounds {
 	uint64_t bytes;
 };
 
-/* May item come in? SHED: when *victim is taken out first; then ask again. A victim is the newest of
- * the lowest level below the item's; where there is none, the newest of the user of the same level who
- * has most, and two more than the item's user has. */
+/* May item come in? SHED: when *victim is taken out first; then ask again. A victim is the newest
+ * of the lowest level below the item's; where there is none, the newest of the user of the same
+ * level who has most, and two more than the item's user has. */
 enum queue_verdict { QUEUE_ROOM, QUEUE_SHED, QUEUE_FULL, QUEUE_USER_FULL };
 enum queue_verdict queue_admit(const struct queue *q, const struct queue_item *item,
 	const struct queue_bounds *bounds, struct queue_item **victim);
@@ -73,8 +73,8 @@ void queue_put(struct queue *q, struct queue_item *item, enum queue_end end);
 /* It neither waits nor runs any more, nothing is made good. No-op where it does not. */
 void queue_leave(struct queue *q, struct queue_item *item);
 
-/* Whose turn it is at server; NULL: nobody waits for it. It stays so until something is put or taken.
- * cost: of one request there, on average; any unit, more than 0. */
+/* Whose turn it is at server; NULL: nobody waits for it. It stays so until something is put or
+ * taken. cost: of one request there, on average; any unit, more than 0. */
 struct queue_item *queue_next(struct queue *q, unsigned server, uint64_t cost);
 /* The best level that waits for server; -1: nobody does. */
 int queue_level(const struct queue *q, unsigned server);
@@ -83,15 +83,16 @@ void queue_take(struct queue *q, struct queue_item *item, uint64_t cost);
 /* It gave the place back, having cost that much. No-op where it was not taken from here. */
 void queue_done(struct queue *q, struct queue_item *item, uint64_t cost);
 
-/* How many would be served before item, whether it is in or not, and itself: 1 is next. An estimate:
- * more may come, and users may cost more or less than others. */
+/* How many would be served before item, whether it is in or not, and itself: 1 is next. An
+ * estimate: more may come, and users may cost more or less than others. */
 size_t queue_position(const struct queue *q, const struct queue_item *item);
 
 /* One server that item waits for. */
 struct queue_server {
 	uint32_t places;
 	double service_ms; /* of one request, on average; 0: not known */
-	uint32_t sharers; /* queues that get its places by turns, this one included; 0 counts as 1 */
+	uint32_t
+		sharers; /* queues that get its places by turns, this one included; 0 counts as 1 */
 };
 /* Time until the position-th in the queue gets a place; negative: not known. */
 double queue_expect_ms(size_t position, const struct queue_server *servers, size_t len);

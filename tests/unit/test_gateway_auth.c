@@ -165,8 +165,8 @@ Test(gateway_auth, users_are_names_then_keys_then_addresses)
 	struct http_peer here = {.address = 7}, there = {.address = 8}, unix7 = {true, 7, 0};
 	struct err e;
 
-	cr_assert_eq(load(&a, "ann:key-one high\nann:key-two\nkey-three low # note\nkey-four\n", NULL,
-			     &e),
+	cr_assert_eq(load(&a, "ann:key-one high\nann:key-two\nkey-three low # note\nkey-four\n",
+			     NULL, &e),
 		ERR_OK, "%s", e.text);
 	cr_expect_eq(who(a, here, "key-one").user, who(a, there, "key-two").user);
 	cr_expect_neq(who(a, here, "key-three").user, who(a, here, "key-four").user);

@@ -807,3 +807,48 @@ Test(http, draining_finishes_what_runs_and_closes)
 	cr_assert_eq(r->requests, 1);
 	rig_free(r);
 }
+
+/* The connection is open and nothing was sent yet; then the server drains, then the request comes.
+ */
+static void
+drain_then_send(void *arg)
+{
+	struct rig *r = arg;
+
+	r->then = NULL;
+	http_server_drain(&r->server);
+	loop_change(r->loop, &r->client, EPOLLIN | EPOLLOUT);
+}
+
+Test(http, a_new_connection_of_a_draining_server_is_answered)
+{
+	struct rig *r = rig_new();
+
+	r->keep_open = true;
+	r->then = drain_then_send;
+	rig_start(r, (struct text)T(GET("/a")));
+	loop_change(r->loop, &r->client, EPOLLIN);
+	loop_run(r->loop);
+	if (!r->ended) /* the client has still to read */
+		loop_run(r->loop);
+	cr_assert_eq(r->requests, 1);
+	cr_assert_not_null(strstr(buf_str(&r->got), "HTTP/1.1 200 OK\r\n"), "%s", buf_str(&r->got));
+	cr_assert_not_null(strstr(buf_str(&r->got), "Connection: close\r\n"));
+	cr_assert_eq(r->counts[COUNTER_HTTP_OPEN], 0);
+	rig_free(r);
+}
+
+Test(http, a_new_connection_that_says_nothing_does_not_hold_up_the_drain)
+{
+	struct rig *r = rig_new();
+
+	r->limits.idle_ms = 3600 * 1000;
+	r->keep_open = true;
+	r->then = drain_then_send;
+	rig_start(r, (struct text){0});
+	loop_run(r->loop);
+	cr_assert(!r->timed_out);
+	cr_assert_eq(r->requests, 0);
+	cr_assert_eq(r->counts[COUNTER_HTTP_OPEN], 0);
+	rig_free(r);
+}

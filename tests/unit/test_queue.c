@@ -73,7 +73,8 @@ Test(queue, one_user_is_served_in_order)
 	for (uint64_t n = 0; n < 4; n++)
 		i[n] = put(q, A, NORMAL, 10 - n);
 	for (size_t n = 4; n-- > 0;) {
-		cr_expect_eq(queue_next(q, 0, 1), i[n], "by the time it came, not by when it was put");
+		cr_expect_eq(
+			queue_next(q, 0, 1), i[n], "by the time it came, not by when it was put");
 		queue_take(q, i[n], 1);
 		queue_leave(q, i[n]);
 		free(i[n]);
@@ -237,7 +238,8 @@ Test(queue, bounds_of_all_and_of_one_user)
 	for (uint64_t n = 0; n < 3; n++)
 		put(q, A, NORMAL, n);
 	cr_expect_eq(admit(q, B, NORMAL, wide, &victim), QUEUE_ROOM);
-	cr_expect_eq(admit(q, A, NORMAL, (struct queue_bounds){9, 3, 1000}, &victim), QUEUE_USER_FULL);
+	cr_expect_eq(
+		admit(q, A, NORMAL, (struct queue_bounds){9, 3, 1000}, &victim), QUEUE_USER_FULL);
 	cr_expect_eq(admit(q, A, HIGH, (struct queue_bounds){9, 3, 1000}, &victim), QUEUE_USER_FULL,
 		"over all its levels");
 	cr_expect_eq(admit(q, A, NORMAL, (struct queue_bounds){3, 9, 1000}, &victim), QUEUE_FULL);
@@ -354,7 +356,8 @@ Test(queue, an_estimate_of_the_position_is_what_comes)
 
 Test(queue, the_wait_is_position_by_rate)
 {
-	const struct queue_server known[] = {{2, 100, 1}, {1, 100, 2}}, unknown[] = {{2, 100, 1}, {2, 0, 1}};
+	const struct queue_server known[] = {{2, 100, 1}, {1, 100, 2}},
+				  unknown[] = {{2, 100, 1}, {2, 0, 1}};
 
 	cr_expect_float_eq(queue_expect_ms(5, known, 1), 250, 1e-9);
 	cr_expect_float_eq(queue_expect_ms(5, known, 2), 200, 1e-9, "half of the second");
@@ -382,7 +385,8 @@ Test(queue, random_use_loses_nobody)
 			in++;
 			break;
 		case 1:
-			if (running[slot] != NULL || (i = queue_next(q, r / 11 % 2, 1 + r % 5)) == NULL)
+			if (running[slot] != NULL ||
+				(i = queue_next(q, r / 11 % 2, 1 + r % 5)) == NULL)
 				break;
 			queue_take(q, i, 1 + r % 9);
 			running[slot] = i;

@@ -2,9 +2,9 @@
 /*
  * places.c - places kept for gateways whose requests wait
  *
- * Requests wait in their gateways; this worker alone knows when a place is free. A gateway says that
- * some of its requests want one; when there is one it is kept for it until its next ChatStart, so
- * whoever comes meanwhile can't take it away. Gateways take turns, the better level first, but
+ * Requests wait in their gateways; this worker alone knows when a place is free. A gateway says
+ * that some of its requests want one; when there is one it is kept for it until its next ChatStart,
+ * so whoever comes meanwhile can't take it away. Gateways take turns, the better level first, but
  * nobody is passed over for ever. A gateway that does not use its place in time has lost it.
  */
 #include <string.h>

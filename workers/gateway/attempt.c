@@ -70,8 +70,7 @@ attempt_suspect(struct request *r, enum err_code code)
 static void
 attempt_note(struct request *r, const struct err *e, uint16_t http, struct bytes *body)
 {
-	bool ours = e->code == ERR_WORKER_DIED || e->code == ERR_OVERLOADED ||
-		    e->code == ERR_BUSY;
+	bool ours = e->code == ERR_WORKER_DIED || e->code == ERR_OVERLOADED || e->code == ERR_BUSY;
 	uint32_t retry_after_ms = r->err.code == ERR_RATE_LIMITED ? r->err.retry_after_ms : 0;
 
 	/* what an upstream said outweighs what happened to our own processes */
@@ -175,8 +174,7 @@ attempt_on_hop(void *arg)
 uint32_t
 attempt_first_ms(const struct request *r)
 {
-	return r->route_first_byte_ms > 0 ? r->route_first_byte_ms
-					  : attempt_row(r)->first_byte_ms;
+	return r->route_first_byte_ms > 0 ? r->route_first_byte_ms : attempt_row(r)->first_byte_ms;
 }
 
 void
@@ -236,8 +234,7 @@ enum attempt_worker {
 
 /* How the worker of this candidate does; fills in slot and generation. */
 static enum attempt_worker
-attempt_look(
-	struct request *r, uint16_t row, int *slot, uint32_t *generation, uint64_t *look_ns)
+attempt_look(struct request *r, uint16_t row, int *slot, uint32_t *generation, uint64_t *look_ns)
 {
 	const struct catalog_row *k = &r->catalog->rows[row];
 	struct slot_info info;
@@ -380,8 +377,8 @@ attempt_try(struct request *r, size_t i)
 		hedge_arm(r);
 		return true;
 	}
-	log_debug("attempt_unsent", "id=%s backend=%s text=\"%s\"", r->id,
-		attempt_row(r)->backend, e.text);
+	log_debug("attempt_unsent", "id=%s backend=%s text=\"%s\"", r->id, attempt_row(r)->backend,
+		e.text);
 	attempt_note(r, &e, 0, NULL);
 	return false;
 }

@@ -20,8 +20,8 @@ enum { AUTH_FILE_MAX = 1024 * 1024, AUTH_KEY_MIN = 4 };
 
 struct auth_key {
 	unsigned char padded[AUTH_KEY_MAX]; /* zero behind the key */
-	char name[NAME_MAX_LEN];	    /* "": none */
-	enum priority priority;		    /* PRIORITY_USER: it says none */
+	char name[NAME_MAX_LEN]; /* "": none */
+	enum priority priority; /* PRIORITY_USER: it says none */
 };
 
 struct auth_keys {

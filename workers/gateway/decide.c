@@ -102,7 +102,8 @@ static void
 decide_session(struct route_session *out, struct gateway *g, const struct chat_body *b,
 	const struct decide_who *who, const struct config_route *route)
 {
-	/* not gateway_catalog: it may put another one in the place of the one that its caller has */
+	/* not gateway_catalog: it may put another one in the place of the one that its caller has
+	 */
 	const struct route_session *kept = NULL;
 
 	if (who->session_said)

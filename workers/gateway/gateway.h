@@ -153,6 +153,7 @@ struct http_conn {
 	bool committed; /* a status line was written for the current request */
 	bool streaming; /* between http_stream_begin and its end */
 	bool closing;	/* close after this answer */
+	bool used;	/* had a request before */
 	bool unread;	/* the client may still be sending: linger before close */
 
 	const void *endpoint; /* of api.c */
@@ -219,7 +220,8 @@ void http_server_init(struct http_server *s, struct loop *loop, const struct con
 /* The descriptors stay the caller's. */
 MUST enum err_code http_server_listen(struct http_server *s, const int *fds, size_t len,
 	struct err *e);
-/* Accept nothing more, close idle connections; on_drained comes when the last one has ended. */
+/* Accept nothing more, close idle connections, new ones after a second; on_drained comes when the last
+ * one has ended. */
 void http_server_drain(struct http_server *s);
 /* Close everything, without on_gone. */
 void http_server_fini(struct http_server *s);

@@ -70,6 +70,7 @@ conn_reset(struct http_conn *c)
 	c->chunk = (struct http_chunk){0};
 	c->replied = c->committed = c->streaming = c->unread = false;
 	c->endpoint = NULL;
+	c->used = true;
 	c->phase = CONN_IDLE;
 }
 

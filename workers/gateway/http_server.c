@@ -18,7 +18,12 @@
 #include "lib/base/log.h"
 #include "workers/gateway/gateway.h"
 
-enum { ACCEPT_BATCH = 8, ACCEPT_PAUSE_MS = 100, ACCEPT_SPARE = 64 };
+enum {
+	ACCEPT_BATCH = 8,
+	ACCEPT_PAUSE_MS = 100,
+	ACCEPT_SPARE = 64,
+	FIRST_REQUEST_MS = 1000 /* that a client which connected before the drain gets to ask */
+};
 
 static void
 server_turn(void *arg)
@@ -185,8 +190,6 @@ http_server_listen(struct http_server *s, const int *fds, size_t len, struct err
 void
 http_server_drain(struct http_server *s)
 {
-	struct http_conn *next;
-
 	if (s->draining)
 		return;
 	s->draining = true;
@@ -197,12 +200,14 @@ http_server_drain(struct http_server *s)
 		s->ops->on_drained(s);
 		return;
 	}
-	for (struct http_conn *c = s->conns; c != NULL; c = next) {
-		next = c->next;
+	for (struct http_conn *c = s->conns; c != NULL; c = c->next) {
+		c->closing = true;
+		/* what has come already is answered, and so is the first request of a connection:
+		 * only those of a used one may be sent again by its client */
 		if (c->phase == CONN_IDLE)
-			http_conn_close(c);
-		else
-			c->closing = true;
+			loop_timer_set(s->loop, &c->timer,
+				loop_now(s->loop) +
+					(c->used ? 0 : clock_ms_to_ns(FIRST_REQUEST_MS)));
 	}
 }
 

@@ -2,11 +2,12 @@
 /*
  * place.c - requests that wait for a place at a backend
  *
- * The queue (lib/queue) says whose turn it is; here it is told who waits for which backends, and asks
- * each of those for a place (PlaceWanted). The backend keeps one for this gateway when it has it
- * (PlaceFree), and whose turn it is then starts there. So places are shared by all gateways without a
- * race, and nobody looks again and again. What has changed meanwhile (workers, breakers, a message
- * that got lost) is noticed with the board, and by a look at all that wait twice a second.
+ * The queue (lib/queue) says whose turn it is; here it is told who waits for which backends, and
+ * asks each of those for a place (PlaceWanted). The backend keeps one for this gateway when it has
+ * it (PlaceFree), and whose turn it is then starts there. So places are shared by all gateways
+ * without a race, and nobody looks again and again. What has changed meanwhile (workers, breakers,
+ * a message that got lost) is noticed with the board, and by a look at all that wait twice a
+ * second.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,8 +23,8 @@ _Static_assert((int)QUEUE_SERVERS_MAX >= (int)SLOTS_MAX, "a server is a slot");
 _Static_assert((int)QUEUE_LEVELS == PRIORITY_USER, "a level is a priority");
 
 enum {
-	LOOK_MS = 500,	 /* what nobody tells is noticed by then */
-	TRIAL_MS = 50,	 /* a breaker's trial is under way: look again */
+	LOOK_MS = 500, /* what nobody tells is noticed by then */
+	TRIAL_MS = 50, /* a breaker's trial is under way: look again */
 	WISH_MS = 10000, /* a wish that was not answered by then has been said again */
 	SERVICE_MS = 1000 /* what a request costs where nothing is known: all the same */
 };
@@ -143,14 +144,15 @@ place_servers_none(const struct queue_servers *s)
 static double
 place_service_ms(const struct catalog_row *k)
 {
-	uint64_t ok = k->stat == NULL ? 0
-				      : atomic_load_explicit(&k->stat->ok, memory_order_relaxed);
+	uint64_t ok =
+		k->stat == NULL ? 0 : atomic_load_explicit(&k->stat->ok, memory_order_relaxed);
 
 	if (k->latency_ms > 0)
 		return (double)k->latency_ms;
 	return ok == 0 ? 0
-		       : (double)atomic_load_explicit(&k->stat->total_us_sum, memory_order_relaxed) /
-				  (double)ok / 1e3;
+		       : (double)atomic_load_explicit(
+				 &k->stat->total_us_sum, memory_order_relaxed) /
+				 (double)ok / 1e3;
 }
 
 /* Fill in expect_ms (negative: not known) and the least time that an answer takes. */
@@ -319,8 +321,8 @@ place_on_notice(void *arg)
 		queue_position(r->g->places->queue, &r->place),
 		(unsigned long long)((clock_ns() - r->queued_ns) / NS_PER_MS));
 	http_stream_add(r->conn, text, (size_t)n);
-	loop_timer_set(r->g->w->loop, &r->notice_timer,
-		clock_ns() + clock_ms_to_ns(r->queue_notice_ms));
+	loop_timer_set(
+		r->g->w->loop, &r->notice_timer, clock_ns() + clock_ms_to_ns(r->queue_notice_ms));
 }
 
 static void
@@ -342,8 +344,8 @@ place_enter(struct request *r, enum queue_end end)
 		loop_timer_set(loop, &r->place_timer, r->place_end_ns);
 	r->notice_timer = (struct loop_timer){.fn = place_on_notice, .arg = r};
 	if (r->stream && r->queue_notice_ms > 0)
-		loop_timer_set(loop, &r->notice_timer,
-			r->queued_ns + clock_ms_to_ns(r->queue_notice_ms));
+		loop_timer_set(
+			loop, &r->notice_timer, r->queued_ns + clock_ms_to_ns(r->queue_notice_ms));
 	places_settle(g, &r->place.servers);
 	if (g->places->look.heap_index == 0)
 		loop_timer_set(loop, &g->places->look, r->queued_ns + clock_ms_to_ns(LOOK_MS));
@@ -366,7 +368,8 @@ place_is_late(struct request *r, size_t position, struct err *e)
 	if (over_ms <= 0)
 		return false;
 	(void)err_set(e, ERR_LATE,
-		"all who could answer are full: position %zu, expected wait %.0f ms and %.0f ms for the "
+		"all who could answer are full: position %zu, expected wait %.0f ms and %.0f ms "
+		"for the "
 		"answer, allowed are %.0f ms of waiting and %.0f ms in all",
 		position, expect_ms, service_ms, wait_ms, left_ms);
 	e->retry_after_ms = place_ms(over_ms);
@@ -381,7 +384,8 @@ place_shed(struct request *r)
 
 	place_expect(r, queue_position(r->g->places->queue, &r->place), &expect_ms, &service_ms);
 	(void)err_set(&e, ERR_SHED,
-		"the queue is full, and its place went to a request of higher priority or of a user with "
+		"the queue is full, and its place went to a request of higher priority or of a "
+		"user with "
 		"fewer of them");
 	e.retry_after_ms = expect_ms < 0 ? SERVICE_MS : place_ms(expect_ms);
 	place_refuse(r, &e, COUNTER_QUEUE_SHED);
@@ -408,7 +412,8 @@ place_is_full(struct request *r, size_t position, struct err *e)
 			c->max_per_user);
 	else
 		(void)err_set(e, ERR_QUEUE_FULL,
-			"all who could answer are full, and so is the queue: %zu requests wait, with "
+			"all who could answer are full, and so is the queue: %zu requests wait, "
+			"with "
 			"%zu bytes (queue.max is %u, queue.max_bytes is %llu)",
 			queue_len(q), queue_bytes(q), c->max, (unsigned long long)c->max_bytes);
 	place_expect(r, position, &expect_ms, &service_ms);

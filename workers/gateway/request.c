@@ -348,7 +348,8 @@ request_take_decision(struct request *r, const struct route_decision *d)
 			r->candidates[r->candidates_len++] = (uint16_t)d->ranked[i].deployment;
 	/* behind those that have a place now: whoever gets one while the request waits will do */
 	for (size_t i = 0; i < d->dropped_len && r->candidates_len < ROUTE_CANDIDATES_MAX; i++)
-		if (route_is_full(&d->dropped[i]) && d->dropped[i].deployment < r->catalog->route.len)
+		if (route_is_full(&d->dropped[i]) &&
+			d->dropped[i].deployment < r->catalog->route.len)
 			r->candidates[r->candidates_len++] = (uint16_t)d->dropped[i].deployment;
 	if (r->candidates_len > 0)
 		r->row = r->candidates[0];
@@ -434,8 +435,8 @@ request_again(struct request *r)
 	struct decide_who who;
 
 	/* it was read before */
-	if (chat_body_read(&body, r->endpoint, CHAT_BODY_REQUEST, r->body->data, r->body->len, NULL) !=
-		ERR_OK)
+	if (chat_body_read(&body, r->endpoint, CHAT_BODY_REQUEST, r->body->data, r->body->len,
+		    NULL) != ERR_OK)
 		return;
 	place_leave(r);
 	resume_free(&r->resume);

@@ -86,7 +86,8 @@ status_breaker(const struct catalog *k, const char *backend, struct status_backe
 	return breaker_state_name(worst);
 }
 
-/* The mean over its deployments; and what the probes say where all of them are down, or found none. */
+/* The mean over its deployments; and what the probes say where all of them are down, or found none.
+ */
 static void
 status_health(const struct board *board, const char *backend, double *latency_ms,
 	struct status_backend *s)
@@ -317,7 +318,8 @@ status_put_queue(struct buf *out, const struct board *board)
 		uint64_t sum = 0;
 
 		for (unsigned slot = 0; slot < SLOTS_MAX; slot++)
-			sum += status_load(&board_worker(board, slot)->counters[members[i].counter]);
+			sum += status_load(
+				&board_worker(board, slot)->counters[members[i].counter]);
 		json_put_member_u64(out, members[i].name, sum);
 	}
 	for (unsigned slot = 0; slot < SLOTS_MAX; slot++)
