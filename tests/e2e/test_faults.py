@@ -309,6 +309,14 @@ def test_a_process_fault_is_survived(faulty, kind, cause):
     assert f.injected() == {kind: 2}
 
 
+def test_a_fault_that_kills_who_would_confirm_it_is_confirmed(faulty):
+    """The profiler keeps the faults; what it set stands on the board whether it lives to say so."""
+    f = faulty(restart={"delay_ms": 1, "delay_max_ms": 20})
+    ids = [f.add("kill worker=profiler") for _ in range(8)]
+    assert len(set(ids)) == 8, ids
+    until("each came once", lambda: f.injected() == {"kill": 8})
+
+
 def test_a_stopped_worker_goes_on_by_itself(faulty):
     f = faulty()
     pids = {w.pid for w in f.d.workers()}

@@ -580,13 +580,29 @@ call_refuse(struct backend *b, const struct msg *m, const struct bytes *payload,
 	return ERR_OK;
 }
 
-void
-call_start(struct backend *b, const struct msg *m, struct bytes *payload)
+static struct asker
+call_asker(const struct msg *m)
 {
-	const struct asker who = {.request_id = m->head.request_id,
+	return (struct asker){.request_id = m->head.request_id,
 		.deadline_ns = m->head.deadline_ns,
 		.slot = m->head.sender_slot,
 		.generation = m->head.sender_generation};
+}
+
+void
+call_unknown(struct backend *b, const struct msg *m)
+{
+	const struct asker who = call_asker(m);
+	struct err e;
+
+	(void)err_set(&e, ERR_TIMEOUT, "the request or its answer got lost between workers");
+	send_fail(b, &who, &e, 0, 0, "", NULL);
+}
+
+void
+call_start(struct backend *b, const struct msg *m, struct bytes *payload)
+{
+	const struct asker who = call_asker(m);
 	struct err e = {0};
 	struct call *c;
 

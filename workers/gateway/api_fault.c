@@ -5,6 +5,7 @@
  * The profiler keeps the table; a change is asked of it, and the client is answered when it stands
  * on the board, so that the next request meets it.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,6 +22,10 @@ struct fault_wait {
 	struct fault_wait *next, **at;
 	struct loop_timer timer;
 	uint64_t id;
+	uint64_t last_id;    /* of the table when it was asked for */
+	uint32_t generation; /* the profiler's life that was asked; 0: none yet */
+	struct msg_fault_change change;
+	char line[FAULT_LINE_MAX + 1]; /* what change.spec points to */
 };
 
 static void
@@ -62,39 +67,113 @@ fault_waits_free(struct gateway *g)
 		change_end(g->fault_waits);
 }
 
-/* Ask the profiler; answered by fault_on_changed, or here where nobody can be asked. */
+/* The rule that an admin's line became since w was asked for; 0: none. */
+static uint64_t
+change_came(const struct fault_wait *w)
+{
+	struct fault_rules rules;
+	struct fault_rule wanted;
+	AUTO(buf_fini) struct buf line = BUF_INIT;
+
+	if (w->change.op != MSG_FAULT_OP_ADD || fault_parse(&wanted, w->line, NULL) != ERR_OK ||
+		board_faults(w->g->board, &rules) == 0)
+		return 0;
+	fault_print(&line, &wanted);
+	for (unsigned i = 0; i < FAULTS_MAX; i++) {
+		const struct fault_rule *r = &rules.rule[i];
+		AUTO(buf_fini) struct buf text = BUF_INIT;
+
+		if (r->id <= w->last_id || r->origin != FAULT_FROM_ADMIN)
+			continue;
+		fault_print(&text, r);
+		if (strcmp(buf_str(&text), buf_str(&line)) == 0)
+			return r->id;
+	}
+	return 0;
+}
+
+/* What came of a change, as JSON; id 0: faults were cleared. */
 static void
-fault_change(struct gateway *g, struct http_conn *c, const struct msg_fault_change *change)
+change_reply(struct http_conn *c, uint64_t id, uint64_t cleared)
+{
+	AUTO(buf_fini) struct buf out = BUF_INIT;
+
+	json_put_begin(&out, '{');
+	json_put_member_u64(&out, id != 0 ? "id" : "cleared", id != 0 ? id : cleared);
+	json_put_end(&out, '}');
+	http_reply(c, 200, "application/json", NULL, out.data, out.len);
+}
+
+/* Ask the profiler that runs now, once. One that is coming back is asked when it is ready. */
+static void
+change_ask(struct fault_wait *w)
+{
+	struct gateway *g = w->g;
+	int slot = board_find_slot(g->board, ROLE_PROFILER, "profiler");
+	struct msg m = {.type = MSG_FAULT_CHANGE,
+		.head = {.request_id = w->id, .deadline_ns = w->timer.at_ns},
+		.fault_change = w->change};
+	struct slot_info info = {0};
+
+	if (slot >= 0)
+		board_slot(g->board, (unsigned)slot, &info);
+	if (slot < 0 || info.state != SLOT_READY || info.generation == w->generation)
+		return;
+	/* unsent: its death changes the board, and then its next life is asked */
+	if (bus_send(g->w->bus, (unsigned)slot, info.generation, &m, NULL, NULL) == ERR_OK)
+		w->generation = info.generation;
+}
+
+void
+fault_board_changed(struct gateway *g)
 {
 	int slot = board_find_slot(g->board, ROLE_PROFILER, "profiler");
 	struct slot_info info = {0};
-	struct fault_wait *w;
-	struct msg m = {.type = MSG_FAULT_CHANGE, .fault_change = *change};
-	struct err e;
 
-	m.head.request_id = ++g->next_attempt * REQUESTS_MAX;
-	m.head.deadline_ns = clock_ns() + clock_ms_to_ns(CHANGE_MS);
 	if (slot >= 0)
 		board_slot(g->board, (unsigned)slot, &info);
-	if (slot < 0 || info.state != SLOT_READY ||
-		bus_send(g->w->bus, (unsigned)slot, info.generation, &m, NULL, &e) != ERR_OK) {
-		(void)err_set(&e, ERR_UNAVAILABLE,
-			"the profiler, which keeps the faults, is not ready; try again");
-		http_reply_error(c, &e, NULL, NULL);
-		return;
+	for (struct fault_wait *w = g->fault_waits, *next; w != NULL; w = next) {
+		struct http_conn *c = w->conn;
+		uint64_t id;
+
+		next = w->next;
+		if (info.state == SLOT_READY && info.generation == w->generation)
+			continue;
+		/* a fault may be the death of who was to answer that it is set */
+		id = w->generation != 0 ? change_came(w) : 0;
+		if (id == 0) {
+			change_ask(w);
+			continue;
+		}
+		change_end(w);
+		change_reply(c, id, 0);
 	}
-	w = calloc(1, sizeof(*w));
+}
+
+/* Ask the profiler; answered by fault_on_changed, or by what stands on the board. */
+static void
+fault_change(struct gateway *g, struct http_conn *c, const struct msg_fault_change *change,
+	const char *line)
+{
+	struct fault_wait *w = calloc(1, sizeof(*w));
+	struct fault_rules rules;
+
 	CHECK(w != NULL);
 	w->g = g;
 	w->conn = c;
-	w->id = m.head.request_id;
+	w->id = ++g->next_attempt * REQUESTS_MAX;
+	w->last_id = board_faults(g->board, &rules) == 0 ? 0 : rules.last_id;
+	w->change = *change;
+	(void)snprintf(w->line, sizeof(w->line), "%s", line);
+	w->change.spec = msg_str(w->line);
 	w->next = g->fault_waits;
 	if (w->next != NULL)
 		w->next->at = &w->next;
 	w->at = &g->fault_waits;
 	g->fault_waits = w;
 	w->timer = (struct loop_timer){.fn = change_on_timer, .arg = w};
-	loop_timer_set(g->w->loop, &w->timer, m.head.deadline_ns);
+	loop_timer_set(g->w->loop, &w->timer, clock_ns() + clock_ms_to_ns(CHANGE_MS));
+	change_ask(w);
 }
 
 void
@@ -103,7 +182,6 @@ fault_on_changed(struct worker *worker, const struct msg *m, struct bytes *paylo
 	const struct msg_fault_changed *done = &m->fault_changed;
 	struct gateway *g = worker->state;
 	struct fault_wait *w = g->fault_waits;
-	AUTO(buf_fini) struct buf out = BUF_INIT;
 	char text[MSG_FAULT_CHANGED_TEXT_MAX + 1];
 	struct http_conn *c;
 	struct err e;
@@ -121,13 +199,7 @@ fault_on_changed(struct worker *worker, const struct msg *m, struct bytes *paylo
 		http_reply_error(c, &e, NULL, NULL);
 		return;
 	}
-	json_put_begin(&out, '{');
-	if (done->id != 0)
-		json_put_member_u64(&out, "id", done->id);
-	else
-		json_put_member_u64(&out, "cleared", done->cleared);
-	json_put_end(&out, '}');
-	http_reply(c, 200, "application/json", NULL, out.data, out.len);
+	change_reply(c, done->id, done->cleared);
 }
 
 void
@@ -162,8 +234,7 @@ api_fault_add(struct gateway *g, struct http_conn *c)
 		http_reply_error(c, &e, "spec", NULL);
 		return;
 	}
-	fault_change(
-		g, c, &(struct msg_fault_change){.op = MSG_FAULT_OP_ADD, .spec = msg_str(line)});
+	fault_change(g, c, &(struct msg_fault_change){.op = MSG_FAULT_OP_ADD}, line);
 }
 
 /* /admin/faults: all; /admin/faults/ID: one. */
@@ -184,5 +255,5 @@ api_fault_clear(struct gateway *g, struct http_conn *c)
 		}
 		change.id = change.id * 10 + (uint64_t)(path.p[i] - '0');
 	}
-	fault_change(g, c, &change);
+	fault_change(g, c, &change, "");
 }

@@ -146,6 +146,17 @@ attempt_arm_stall(struct request *r)
 		r->last_ns + clock_ms_to_ns((uint64_t)attempt_row(r)->stall_ms + GRACE_MS));
 }
 
+/* Does the backend know of it? Credit for nothing: one that does not says that it failed. */
+static void
+attempt_ask(const struct request *r)
+{
+	struct msg m = {.type = MSG_CHAT_CREDIT,
+		.head = {.request_id = r->attempt_id, .deadline_ns = r->deadline_ns}};
+
+	/* unsent: asked again at the next look */
+	(void)!bus_send(r->g->w->bus, (unsigned)r->slot, r->generation, &m, NULL, NULL);
+}
+
 /* The hop deadline passed, or it is time to look whether the worker still lives. */
 static void
 attempt_on_hop(void *arg)
@@ -163,8 +174,9 @@ attempt_on_hop(void *arg)
 		return;
 	}
 	/* A whole answer comes at once, so its silence says nothing; the backend, as long as it
-	 * lives, keeps the deadlines towards its upstream. */
+	 * lives and knows of the request, keeps the deadlines towards its upstream. */
 	if (!r->stream && attempt_beats(r, (unsigned)r->slot)) {
+		attempt_ask(r);
 		loop_timer_set(r->g->w->loop, &r->hop_timer, now_ns + clock_ms_to_ns(BEAT_LOOK_MS));
 		return;
 	}

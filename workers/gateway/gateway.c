@@ -49,6 +49,7 @@ gateway_on_board(struct worker *w)
 	asks_board_changed(g);
 	attempts_board_changed(g);
 	places_look(g);
+	fault_board_changed(g);
 }
 
 static void

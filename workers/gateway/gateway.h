@@ -800,6 +800,8 @@ void fault_fini(struct request *r);
 void fault_put_list(struct buf *out, const struct board *board); /* a JSON array */
 void fault_put_metrics(struct buf *out, const struct board *board);
 void fault_on_changed(struct worker *w, const struct msg *m, struct bytes *payload);
+/* The profiler died or came back: what was asked of it may have been done. */
+void fault_board_changed(struct gateway *g);
 void fault_conn_gone(struct gateway *g, const struct http_conn *c);
 void fault_waits_free(struct gateway *g);
 
