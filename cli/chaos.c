@@ -225,17 +225,18 @@ chaos_random(const struct cli *cli, int signal_fd)
 	for (uint64_t n = 0; left_ms >= ROUND_MIN_MS && code == CLI_OK; n++) {
 		AUTO(buf_fini) struct buf text = BUF_INIT;
 		uint64_t round_ms = MIN(left_ms, (uint64_t)ROUND_MS);
+		uint64_t round_seed = generate_seed((uint64_t)seed, n);
 		struct cli round = *cli;
 		char name[64];
 		struct err e;
 
 		left_ms -= round_ms;
 		round.values['e'] = NULL; /* the scenario says its own */
-		generate_scenario(&text, (uint64_t)seed + n, round_ms);
+		generate_scenario(&text, round_seed, round_ms);
 		if (cli->values['o'] != NULL &&
 			chaos_write_file(cli->values['o'], &text, &e) != ERR_OK)
 			return chaos_fail(cli, CLI_BAD_NEWS, "", e.text);
-		(void)snprintf(name, sizeof(name), "random-%" PRIu64, (uint64_t)seed + n);
+		(void)snprintf(name, sizeof(name), "random-%" PRIu64, round_seed);
 		code = chaos_run_text(&round, name, &text, signal_fd);
 	}
 	return code;

@@ -239,3 +239,6 @@ size_t trace_differs(const struct buf *a, const struct buf *b);
 
 /* A scenario as YAML, made of the seed alone: about this many milliseconds of load. */
 void generate_scenario(struct buf *out, uint64_t seed, uint64_t time_ms);
+/* The seed of a round of such scenarios: the seed itself for round 0, then draws from it, so that
+ * neighbouring seeds have no scenario in common. */
+uint64_t generate_seed(uint64_t seed, uint64_t round);

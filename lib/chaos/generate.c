@@ -3,15 +3,17 @@
  * generate.c - a scenario out of a seed
  *
  * Three simulated backends say the same text, so whichever answers, the text is known. The first
- * two meet faults, the third is whole: everything that comes before an answer's first byte must
- * end in an answer all the same, and everything later at least in a clear error.
+ * two meet faults, the third is whole. Requests go to each in turn, so faults are met. Where
+ * broken streams go on or begin anew, every request must end in an answer; else those that broke
+ * after their first byte in a clear error. Of a killed gateway, connections are lost, no more.
  */
 #include <inttypes.h>
+#include <string.h>
 
 #include "lib/chaos/chaos.h"
 
 /* Shorter loads end before anything could have recovered. */
-enum { RECOVERED_FROM_MS = 4500 };
+enum { RECOVERED_FROM_MS = 4500, CLIENTS = 32 };
 
 struct dice {
 	uint64_t seed, n;
@@ -34,12 +36,22 @@ static const char *const processes[] = {"kill worker=a", "abort worker=b", "segf
 	"stop worker=b time=200ms", "kill worker=profiler", "kill worker=recorder",
 	"stop worker=recorder time=200ms"};
 
+static const char *const strategies[] = {"round_robin", "round_robin", "least_loaded", "balanced"};
+static const char *const policies[] = {"continue", "restart", "error"};
+
+/* What the seed says of the whole scenario. */
+struct scene {
+	const char *strategy, *policy;
+	bool kills_gateway; /* one of two */
+};
+
 static void
-generate_config(struct buf *out)
+generate_config(struct buf *out, const struct scene *scene)
 {
 	static const char names[] = "abc";
 
-	buf_add_str(out, "config:\n  gateways: 1\n  restart: {delay_ms: 5ms, delay_max_ms: 100ms}\n"
+	buf_addf(out, "config:\n  gateways: %d\n", scene->kills_gateway ? 2 : 1);
+	buf_add_str(out, "  restart: {delay_ms: 5ms, delay_max_ms: 100ms}\n"
 			 "  backends:\n");
 	for (unsigned i = 0; i < 3; i++)
 		buf_addf(out,
@@ -48,8 +60,11 @@ generate_config(struct buf *out)
 			"tokens: 24, models: [m]}}\n",
 			names[i]);
 	buf_add_str(out, "  models:\n    - {name: m, deployments: [{backend: a}, {backend: b}, "
-			 "{backend: c}]}\n"
-			 "  routes:\n    - {name: auto, models: [m]}\n");
+			 "{backend: c}]}\n");
+	buf_addf(out,
+		"  routes:\n    - {name: auto, models: [m], strategy: %s, session_ms: 0, "
+		"mid_stream: %s}\n",
+		scene->strategy, scene->policy);
 }
 
 static void
@@ -59,9 +74,9 @@ generate_load(struct buf *out, struct dice *d, uint64_t time_ms)
 
 	buf_addf(out,
 		"load:\n  - {model: auto, rate: %" PRIu64 ", time: %" PRIu64
-		"ms, clients: 32, stream: %" PRIu64 "%%, leave: %" PRIu64
+		"ms, clients: %d, stream: %" PRIu64 "%%, leave: %" PRIu64
 		"%%, users: [ada, eve, kim]}\n",
-		rate, time_ms, 20 + dice_roll(d, 60), dice_roll(d, 8));
+		rate, time_ms, CLIENTS, 20 + dice_roll(d, 60), dice_roll(d, 8));
 }
 
 static void
@@ -72,7 +87,8 @@ generate_step(struct buf *out, uint64_t at_ms, const char *what)
 
 /* Faults of calls in the first 60 %, all gone at 70 %; process faults in between. */
 static void
-generate_faults(struct buf *out, struct dice *d, uint64_t time_ms)
+generate_faults(
+	struct buf *out, struct dice *d, const struct scene *scene, uint64_t time_ms)
 {
 	AUTO(buf_fini) struct buf line = BUF_INIT;
 	uint64_t n = 2 + dice_roll(d, 3);
@@ -91,13 +107,36 @@ generate_faults(struct buf *out, struct dice *d, uint64_t time_ms)
 	for (uint64_t i = 0; i < n; i++)
 		generate_step(out, time_ms / 4 + dice_roll(d, time_ms / 3),
 			processes[dice_roll(d, ARRAY_LEN(processes))]);
+	/* after all others, and a while after it was asked for: who dies then has no step to answer */
+	if (scene->kills_gateway)
+		generate_step(out, time_ms * 62 / 100, "kill worker=gateway-0 after=50ms");
 	generate_step(out, time_ms * 7 / 10, "clear");
+}
+
+static void
+generate_invariants(struct buf *out, const struct scene *scene, uint64_t time_ms)
+{
+	bool goes_on = strcmp(scene->policy, "error") != 0;
+
+	/* a kind of fault that is set for a tenth of few calls may not come */
+	buf_add_str(out, "invariants:\n  in_time: 5s\n  faults_hit: no\n");
+	/* each gateway has connections of its own to all workers, which have none when one looks */
+	buf_addf(out, "  descriptors: %d\n", scene->kills_gateway ? 100 : 60);
+	if (scene->kills_gateway)
+		buf_addf(out, "  answered: %d%%\n  lost: %d\n", goes_on ? 90 : 70, CLIENTS);
+	else
+		buf_addf(out, "  answered: %d%%\n", goes_on ? 100 : 80);
+	if (time_ms >= RECOVERED_FROM_MS)
+		buf_add_str(out, "  recovered_within: 1s\n");
 }
 
 void
 generate_scenario(struct buf *out, uint64_t seed, uint64_t time_ms)
 {
 	struct dice d = {.seed = seed};
+	const struct scene scene = {.strategy = strategies[dice_roll(&d, ARRAY_LEN(strategies))],
+		.policy = policies[dice_roll(&d, ARRAY_LEN(policies))],
+		.kills_gateway = dice_roll(&d, 4) == 0 && time_ms >= RECOVERED_FROM_MS};
 
 	CHECK(time_ms >= 100);
 	buf_addf(out,
@@ -105,12 +144,14 @@ generate_scenario(struct buf *out, uint64_t seed, uint64_t time_ms)
 		"name: random-%" PRIu64 "\nabout: made of its seed\nseed: %" PRIu64
 		"\nlimit: %" PRIu64 "ms\n",
 		seed, seed, seed, time_ms + 20000);
-	generate_config(out);
+	generate_config(out, &scene);
 	generate_load(out, &d, time_ms);
-	generate_faults(out, &d, time_ms);
-	/* a kind of fault that is set for a tenth of few calls may not come */
-	buf_add_str(out, "invariants:\n  answered: 60%\n  in_time: 5s\n  descriptors: 60\n"
-			 "  faults_hit: no\n");
-	if (time_ms >= RECOVERED_FROM_MS)
-		buf_add_str(out, "  recovered_within: 1s\n");
+	generate_faults(out, &d, &scene, time_ms);
+	generate_invariants(out, &scene, time_ms);
+}
+
+uint64_t
+generate_seed(uint64_t seed, uint64_t round)
+{
+	return round == 0 ? seed : fault_random(seed, round) >> 32;
 }

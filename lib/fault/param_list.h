@@ -32,6 +32,6 @@ FAULT_PARAM(TIME, time, HOW, TIME, time_ms, 0, 600000, "how long")
 FAULT_PARAM(SPREAD, spread, HOW, TIME, spread_ms, 0, 600000, "standard deviation of a normally distributed time")
 FAULT_PARAM(TOKENS, tokens, HOW, COUNT, tokens, 0, 1000000, "after so many pieces of text (of a whole answer: 4 bytes each)")
 FAULT_PARAM(BYTES, bytes, HOW, COUNT, bytes, 0, 1073741824, "how many bytes, or after how many")
-FAULT_PARAM(FILES, files, HOW, COUNT, files, 0, 65536, "how many descriptors it may have (default: 16)")
+FAULT_PARAM(FILES, files, HOW, COUNT, files, 4, 65536, "how many descriptors it may have; open ones stay (default: 16; with fewer than 4, poll() itself fails)")
 FAULT_PARAM(BY, by, HOW, SHIFT, by_ms, -86400000, 86400000, "how far the wall clock is off; negative: slow")
 /* clang-format on */

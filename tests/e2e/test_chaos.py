@@ -167,7 +167,7 @@ def test_the_end_of_the_runner_is_the_end_of_everything(tmp_path, number):
         log = until("its daemon runs", lambda: next(
             (f for f in Path(tmp).glob("shunt-chaos-*/log") if "backend_up" in f.read_text()), None))
         daemon = int(until("shuntd's pid", lambda: next(
-            (c for c in children(p.pid)), None)))
+            (c for c in procs.children(p.pid)), None)))
         workers = until("its workers run", lambda: procs.workers(daemon))
         assert log
         p.send_signal(number)
@@ -177,7 +177,3 @@ def test_the_end_of_the_runner_is_the_end_of_everything(tmp_path, number):
         if number != signal.SIGKILL:
             assert p.returncode == 1 and b"interrupted" in err
             assert not list(Path(tmp).iterdir()), "its folder is left"
-
-
-def children(pid):
-    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()

@@ -144,3 +144,13 @@ Test(chaos, random_scenarios_are_scenarios)
 		scenario_free(&s);
 	}
 }
+
+Test(chaos, neighbouring_seeds_have_no_scenario_in_common)
+{
+	for (uint64_t a = 1; a <= 20; a++)
+		for (uint64_t b = a + 1; b <= 20; b++)
+			for (uint64_t i = 0; i < 12; i++)
+				for (uint64_t k = 0; k < 12; k++)
+					cr_assert_neq(generate_seed(a, i), generate_seed(b, k));
+	cr_expect_eq(generate_seed(7, 0), 7, "a scenario's own seed makes it again");
+}
