@@ -3,9 +3,11 @@
 disk is."""
 import json
 import os
+import random
 import signal
 import subprocess
 import threading
+import time
 from collections import Counter
 
 import httpx
@@ -19,6 +21,9 @@ from harness.wait import until
 
 CONFIG = {"backends": [sim("s", ttft_ms="0ms", tokens_per_s=0, tokens=4)],
           "models": [model("m", "s", upstream="s")], "restart": {"delay_ms": 1, "delay_max_ms": 20}}
+
+
+KILLS = int(os.environ.get("SHUNT_KILLS", "60"))
 
 
 def ask(c):
@@ -126,6 +131,63 @@ def whole(d, seen):
     until("all records are written", lambda: not set(seen) - set(ids(d)), 20)
     twice = [i for i, n in ids(d).items() if n != 1]
     assert not twice, f"{len(twice)} records twice, e.g. {twice[:3]}"
+
+
+class Killer(threading.Thread):
+    """Kills whoever serves one slot, at a moment drawn from the seed, after each sign of life."""
+
+    def __init__(self, d, slot, seen, left):
+        super().__init__()
+        self.d, self.slot, self.seen, self.left = d, slot, seen, left
+        self.rng = random.Random(slot)
+        self.kills = 0
+        self.failed = None
+
+    def run(self):
+        try:
+            while next(self.left, None) is not None:
+                self.kill()
+        except (AssertionError, OSError) as e:
+            self.failed = e
+
+    def kill(self):
+        before = len(self.seen)
+        until("requests are answered", lambda: len(self.seen) > before + 2, 60)
+        time.sleep(self.rng.uniform(0, 0.02))  # anywhere in its life, its start included
+        victim = until("the slot is served", lambda: next(
+            (w for w in self.d.workers() if w.slot == self.slot), None))
+        try:
+            os.kill(victim.pid, signal.SIGKILL)
+            self.kills += 1
+        except ProcessLookupError:
+            pass
+
+
+@pytest.mark.timeout(120 + KILLS)
+def test_kills_of_all_roles_at_once_lose_and_double_nothing(daemon):
+    """SHUNT_KILLS SIGKILLs (60), over two gateways, two backends, profiler and recorder at once."""
+    d = daemon({**CONFIG, "gateways": 2, "restart": {"delay_ms": 1, "delay_max_ms": 5},
+                "backends": [sim(n, models=["s"], ttft_ms="0ms", tokens_per_s=0, tokens=4)
+                             for n in ("s", "t")],
+                "models": [model("m", "s", "t", upstream="s")]})
+    d.allow(".*")
+    begun = time.monotonic()
+    killers = []
+
+    def kill(seen):
+        left = iter(range(KILLS))
+        killers.extend(Killer(d, w.slot, seen, left) for w in d.workers())
+        for k in killers:
+            k.start()
+        for k in killers:
+            k.join()
+    seen = under_load(d, kill)
+    assert not [k.failed for k in killers if k.failed]
+    seconds = time.monotonic() - begun
+    whole(d, seen)
+    print(f"kills: {sum(k.kills for k in killers)} in {seconds:.0f} s, by slot "
+          f"{[k.kills for k in killers]}; {len(seen)} answers, one record each")
+    assert len(killers) == 6 and sum(k.kills for k in killers) > 0.9 * KILLS
 
 
 @pytest.mark.parametrize("role", ["gateway", "recorder", "backend"])
