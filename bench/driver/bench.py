@@ -5,6 +5,7 @@ import os
 import platform
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -93,6 +94,13 @@ class Bench:
         if peer in self.running:
             self.running.remove(peer)
         peer.stop()
+
+
+def unix_socket(path):
+    s = socket.socket(socket.AF_UNIX)
+    s.settimeout(10)
+    s.connect(path)
+    return s
 
 
 class _Child:

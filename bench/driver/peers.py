@@ -24,17 +24,29 @@ def free_port():
         return s.getsockname()[1]
 
 
-def ask(port, headers):
+def ask(port, headers, model="bench"):
     """One chat request; True when the mock's answer comes back."""
     c = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         c.request("POST", "/v1/chat/completions",
-                  json.dumps({"model": "bench", "messages": [{"role": "user", "content": "hello"}]}),
+                  json.dumps({"model": model, "messages": [{"role": "user", "content": "hello"}]}),
                   {"Content-Type": "application/json", "Authorization": "Bearer bench", **headers})
         r = c.getresponse()
         return r.status == 200 and b"pong-1k" in r.read()
     except (OSError, http.client.HTTPException):
         return False
+    finally:
+        c.close()
+
+
+def http_status(port, path):
+    """Of a GET; 0: no answer."""
+    c = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        c.request("GET", path)
+        return c.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return 0
     finally:
         c.close()
 

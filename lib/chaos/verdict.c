@@ -66,7 +66,7 @@ static void
 judge(const struct court *c, struct chaos_request *r)
 {
 	AUTO(buf_fini) struct buf expected = BUF_INIT;
-	uint64_t limit_ms = (uint64_t)c->s->limits[CHAOS_IN_TIME];
+	double limit_ms = c->s->limits[CHAOS_IN_TIME]; /* negative: none */
 
 	r->wording = CHAOS_BEGINS;
 	if (wording_expected(&expected, c->s->parsed, r->backend, r->model, r->prompt))
@@ -74,7 +74,7 @@ judge(const struct court *c, struct chaos_request *r)
 	else if (r->text.len > 0)
 		r->wording = CHAOS_OTHER;
 	r->right = r->outcome == CHAOS_ANSWER && r->wording == CHAOS_SAME && r->ends == 1;
-	r->late = c->s->limits[CHAOS_IN_TIME] >= 0 && r->ended_ms - r->began_ms > limit_ms;
+	r->late = limit_ms >= 0 && (double)(r->ended_ms - r->began_ms) > limit_ms;
 }
 
 static bool

@@ -30,8 +30,6 @@ load: [{model: m, count: 6, clients: 1, stream: 50%%}]
 faults: %s
 invariants: {%s}
 """
-# The timing of a sanitized daemon is not what the scenarios' limits are for.
-pytestmark = pytest.mark.plain_only
 
 
 def chaos(*args, seconds=60, **env):

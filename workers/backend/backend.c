@@ -30,11 +30,10 @@ on_chat_credit(struct worker *w, const struct msg *m, struct bytes *payload)
 	struct call *c = call_find(w->state, m);
 
 	(void)payload;
-	if (c != NULL)
+	if (m->chat_credit.bytes == 0)
+		call_tell(w->state, c, m);
+	else if (c != NULL) /* else it crossed with our last message */
 		call_credit(c, m->chat_credit.bytes);
-	else if (m->chat_credit.bytes == 0)
-		call_unknown(w->state, m);
-	/* else it crossed with our last message */
 }
 
 static void

@@ -629,8 +629,9 @@ struct call {
 
 void call_start(struct backend *b, const struct msg *m, struct bytes *payload);
 void call_credit(struct call *c, uint32_t bytes);
-/* A gateway asks after a call that is not here: it never came, or our last message got lost. */
-void call_unknown(struct backend *b, const struct msg *m);
+/* A gateway asks whether it is under way. NULL: it is not; it never came, or our last message got
+ * lost. */
+void call_tell(struct backend *b, const struct call *c, const struct msg *m);
 void call_cancel(struct call *c, const char *why);
 struct call *call_find(struct backend *b, const struct msg *m);
 /* Transport: the upstream was reached and has the request. */

@@ -590,11 +590,17 @@ call_asker(const struct msg *m)
 }
 
 void
-call_unknown(struct backend *b, const struct msg *m)
+call_tell(struct backend *b, const struct call *c, const struct msg *m)
 {
 	const struct asker who = call_asker(m);
+	struct msg yes = {.type = MSG_CHAT_DELTA};
 	struct err e;
 
+	if (c != NULL) {
+		yes.chat_delta.seq = c->seq;
+		(void)asker_reply(b, &who, &yes, NULL);
+		return;
+	}
 	(void)err_set(&e, ERR_TIMEOUT, "the request or its answer got lost between workers");
 	send_fail(b, &who, &e, 0, 0, "", NULL);
 }

@@ -18,7 +18,7 @@
 enum {
 	GRACE_MS = 200, /* a backend reports its own deadline; this much later we do not wait */
 	BEAT_STALE_MS = 1500, /* silent for longer: a stopped worker */
-	BEAT_LOOK_MS = 500, /* how often to look at the heartbeat during a long silent answer */
+	ASK_AGAIN_MS = 500, /* how often to ask after a long silent answer */
 	PARK_MS = 2500, /* wait this long for a worker that is coming back */
 	DEATHS_MAX = 2, /* a request that this many workers died under is not tried again */
 	OVERSHOOT_MAX = 2 * BUS_EVENT_MAX + 64 * 1024, /* bytes beyond its credit: one event */
@@ -146,18 +146,30 @@ attempt_arm_stall(struct request *r)
 		r->last_ns + clock_ms_to_ns((uint64_t)attempt_row(r)->stall_ms + GRACE_MS));
 }
 
-/* Does the backend know of it? Credit for nothing: one that does not says that it failed. */
+/* Is the backend at work on it? Credit for nothing is answered at once: by a piece without bytes,
+ * or by the failure of a call that it does not know. */
 static void
-attempt_ask(const struct request *r)
+attempt_ask(struct request *r)
 {
 	struct msg m = {.type = MSG_CHAT_CREDIT,
 		.head = {.request_id = r->attempt_id, .deadline_ns = r->deadline_ns}};
 
-	/* unsent: asked again at the next look */
+	/* unsent: no answer will come */
 	(void)!bus_send(r->g->w->bus, (unsigned)r->slot, r->generation, &m, NULL, NULL);
+	r->asked = true;
+	loop_timer_set(r->g->w->loop, &r->hop_timer, clock_ns() + clock_ms_to_ns(GRACE_MS));
 }
 
-/* The hop deadline passed, or it is time to look whether the worker still lives. */
+/* It is: look again after a while. */
+static void
+attempt_is_at_work(struct request *r)
+{
+	r->asked = false;
+	loop_timer_set(
+		r->g->w->loop, &r->hop_timer, clock_ns() + clock_ms_to_ns(ASK_AGAIN_MS));
+}
+
+/* The hop deadline passed, or it is time to look whether the worker is still at it. */
 static void
 attempt_on_hop(void *arg)
 {
@@ -173,11 +185,10 @@ attempt_on_hop(void *arg)
 		attempt_arm_stall(r);
 		return;
 	}
-	/* A whole answer comes at once, so its silence says nothing; the backend, as long as it
-	 * lives and knows of the request, keeps the deadlines towards its upstream. */
-	if (!r->stream && attempt_beats(r, (unsigned)r->slot)) {
+	/* A whole answer comes at once, so its silence says nothing; the backend, as long as it runs
+	 * and knows of the request, keeps the deadlines towards its upstream. */
+	if (!r->stream && !r->asked) {
 		attempt_ask(r);
-		loop_timer_set(r->g->w->loop, &r->hop_timer, now_ns + clock_ms_to_ns(BEAT_LOOK_MS));
 		return;
 	}
 	attempt_broken(r, ERR_TIMEOUT, "no answer within its deadline");
@@ -192,10 +203,13 @@ attempt_first_ms(const struct request *r)
 void
 attempt_arm_hop(struct request *r)
 {
+	/* of a whole answer the backend is asked then, and has the same time to say something */
+	uint64_t grace_ms = r->stream ? GRACE_MS : 0;
+
 	r->hop_timer.fn = attempt_on_hop;
 	r->hop_timer.arg = r;
 	loop_timer_set(r->g->w->loop, &r->hop_timer,
-		r->attempt_ns + clock_ms_to_ns((uint64_t)attempt_first_ms(r) + GRACE_MS));
+		r->attempt_ns + clock_ms_to_ns((uint64_t)attempt_first_ms(r) + grace_ms));
 }
 
 static MUST enum err_code
@@ -226,6 +240,7 @@ attempt_send(struct request *r, struct err *e)
 	r->attempt_id = m.head.request_id;
 	r->attempt_ns = clock_ns();
 	r->seq = r->delta_tokens = 0;
+	r->asked = false;
 	r->received = r->credited = 0;
 	attempt_arm_hop(r);
 	place_began(r);
@@ -571,6 +586,11 @@ attempt_on_delta(struct worker *w, const struct msg *m, struct bytes *payload)
 
 	if (r == NULL)
 		return;
+	if (!r->stream && payload == NULL) {
+		if (!hedge_is(r, m))
+			attempt_is_at_work(r);
+		return;
+	}
 	hedge_heard(r, m);
 	if (m->chat_delta.seq < r->seq)
 		return; /* it came twice */

@@ -717,6 +717,7 @@ struct request {
 	struct loop_timer place_timer, notice_timer;
 	bool noticed; /* all that the client has of its stream is comments */
 	bool again; /* decided once more: the config is another one */
+	bool asked; /* past the hop deadline: is the backend at work on it? */
 	uint64_t wait_end_ns; /* for such a deployment; 0: it has not waited yet */
 	uint64_t received, credited; /* stream bytes: from the backend; credit given beyond the first */
 	struct loop_timer hop_timer, total_timer, park_timer, pause_timer;

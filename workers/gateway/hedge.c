@@ -41,6 +41,7 @@ hedge_put_back(struct request *r, const struct attempt_kept *k)
 	r->last_ns = k->last_ns;
 	r->received = r->credited = 0;
 	r->delta_tokens = 0;
+	r->asked = false;
 }
 
 static void
