@@ -400,16 +400,18 @@ def test_a_loader_killed_in_the_middle_is_replaced(daemon, tmp_path):
 
 
 def test_loaders_that_keep_dying_are_told_and_tried_again_later(daemon, tmp_path):
-    d = start(daemon, config(big_model(tmp_path / "big")))  # preloaded: each new process asks
+    # Preloaded: each new process asks. Without waiting, so that the delay is told and not waited out.
+    d = start(daemon, {**config(big_model(tmp_path / "big")), "breaker": {"wait_ms": 0}})
     d.allow("weights_failed .*died")
     for n in range(1, 4):
         pid = int(d.wait_log(rf"weights_loading .*generation={n} .*pid=(\d+)").group(1))
         os.kill(pid, signal.SIGKILL)
         d.wait_log(rf"weights_failed .*failures={n}")
+    r = embed(d)  # first of all: it is tried again 4 s after the third failure
+    assert r.status_code == 503 and "can't be loaded" in r.json()["error"]["message"], r.text
+    assert 1 <= int(r.headers["retry-after"]) <= 4
     w = weights(d)
-    assert w["state"] == "failed" and "died" in w["why"] and w["failures"] == 3
-    r = embed(d)  # its delay may be over by now
-    assert r.status_code == 200 or "can't be loaded" in r.json()["error"]["message"], r.text
+    assert "died" in w["why"] and w["failures"] == 3
     assert d.chat("sim").status_code == 200
     until("loaded after the delay", lambda: embed(d).status_code == 200, 20, step=0.3)
     assert weights(d)["state"] == "loaded" and weights(d)["loads"] == 1
