@@ -107,9 +107,9 @@ generate_faults(
 	for (uint64_t i = 0; i < n; i++)
 		generate_step(out, time_ms / 4 + dice_roll(d, time_ms / 3),
 			processes[dice_roll(d, ARRAY_LEN(processes))]);
-	/* after all others, and a while after it was asked for: who dies then has no step to answer */
+	/* after all others, and well after it was asked for: who dies then has no step to answer */
 	if (scene->kills_gateway)
-		generate_step(out, time_ms * 62 / 100, "kill worker=gateway-0 after=50ms");
+		generate_step(out, time_ms * 62 / 100, "kill worker=gateway-0 after=300ms");
 	generate_step(out, time_ms * 7 / 10, "clear");
 }
 
