@@ -13,7 +13,7 @@
 #include "lib/chaos/chaos.h"
 
 /* Shorter loads end before anything could have recovered. */
-enum { RECOVERED_FROM_MS = 4500, CLIENTS = 32 };
+enum { RECOVERED_FROM_MS = 4500, CLIENTS = 32, LIMIT_MORE_MS = 60000 };
 
 struct dice {
 	uint64_t seed, n;
@@ -143,7 +143,7 @@ generate_scenario(struct buf *out, uint64_t seed, uint64_t time_ms)
 		"# Made by `shunt chaos random`, seed %" PRIu64 ".\n"
 		"name: random-%" PRIu64 "\nabout: made of its seed\nseed: %" PRIu64
 		"\nlimit: %" PRIu64 "ms\n",
-		seed, seed, seed, time_ms + 20000);
+		seed, seed, seed, time_ms + LIMIT_MORE_MS);
 	generate_config(out, &scene);
 	generate_load(out, &d, time_ms);
 	generate_faults(out, &d, &scene, time_ms);

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -535,6 +536,46 @@ Test(bus, a_peer_that_takes_nothing_is_an_error_not_a_wait)
 	cr_assert_geq(sent, BUS_QUEUE_MAX);
 	cr_assert_eq(node_count(&n, COUNTER_MSG_UNSENT), 1);
 	cr_assert_lt(clock_ns() - began, 2 * NS_PER_S);
+	node_fini(&n);
+}
+
+static int
+lowest_free(void)
+{
+	int fd = dup(STDIN_FILENO);
+
+	if (fd >= 0)
+		(void)close(fd);
+	return fd;
+}
+
+/* A first message makes a connection, which takes several descriptors: each may be the missing one,
+ * and what had been opened before it is closed again. */
+Test(bus, without_descriptors_it_is_an_error_and_later_it_goes)
+{
+	struct msg m = {.type = MSG_CHAT_CREDIT, .head = {.request_id = 1}};
+	struct rlimit before, few;
+	enum err_code code = ERR_SYS;
+	rlim_t more = 0;
+	struct node n;
+	int next;
+
+	gateway_init(&n);
+	/* ZeroMQ's own threads need some, too, and begin with the first connection */
+	cr_assert_eq(node_send(&n, SLOT_PROFILER, MSG_SUSPECT, 1, NULL), ERR_OK);
+	cr_assert_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+	next = lowest_free();
+	for (; code == ERR_SYS && more < 32; more++) {
+		few = (struct rlimit){(rlim_t)next + more, before.rlim_max};
+		cr_assert_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
+		code = bus_send(n.w.bus, SLOT_BACKEND, GENERATION, &m, NULL, NULL);
+		cr_assert_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+		while (code == ERR_SYS && lowest_free() != next) /* the suite's time limit ends it */
+			(void)poll(NULL, 0, 1);
+	}
+	cr_assert_eq(code, ERR_OK, "%s with %u more", err_name(code), (unsigned)more);
+	cr_assert_gt(more, 2);
+	cr_assert_eq(node_count(&n, COUNTER_MSG_UNSENT), more - 1);
 	node_fini(&n);
 }
 

@@ -582,6 +582,10 @@ MUST enum err_code
 bus_send(struct bus *b, unsigned slot, uint32_t generation, struct msg *m, struct bytes *payload,
 	struct err *e)
 {
+	struct err ignored;
+
+	if (e == NULL)
+		e = &ignored;
 	if (faults_on(b->w, FAULT_LEVEL_BUS))
 		return bus_send_faulty(b, (struct bus_life){slot, generation}, m, payload, e);
 	return bus_put(b, slot, generation, m, payload, 0, e);

@@ -35,7 +35,8 @@ void bus_free(struct bus **b_p);
  * Send m to the worker that now lives in slot (m->head: set type, request_id and deadline_ns; the
  * bus fills in the rest). payload may be NULL; the bus takes its own reference, the caller keeps
  * its. Large payloads are not copied. ERR_WORKER_DIED: no such life any more; ERR_OVERLOADED: its
- * queue is full. Either way nothing was sent and the counter MSG_UNSENT grew.
+ * queue is full; ERR_SYS: no way to it can be made, for example without descriptors. In any case
+ * nothing was sent and the counter MSG_UNSENT grew. e may be NULL.
  */
 MUST enum err_code bus_send(struct bus *b, unsigned slot, uint32_t generation, struct msg *m,
 	struct bytes *payload, struct err *e);

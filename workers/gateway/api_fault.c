@@ -74,8 +74,9 @@ change_came(const struct fault_wait *w)
 	struct fault_rules rules;
 	struct fault_rule wanted;
 	AUTO(buf_fini) struct buf line = BUF_INIT;
+	struct err e;
 
-	if (w->change.op != MSG_FAULT_OP_ADD || fault_parse(&wanted, w->line, NULL) != ERR_OK ||
+	if (w->change.op != MSG_FAULT_OP_ADD || fault_parse(&wanted, w->line, &e) != ERR_OK ||
 		board_faults(w->g->board, &rules) == 0)
 		return 0;
 	fault_print(&line, &wanted);
