@@ -110,7 +110,7 @@ rank_abstain(struct work *w, const char *single)
 }
 
 /* Who is first by its score would be first for ever where its sibling's breaker waits for a call
- * that shows it is well again: give it one. More than one is refused there and goes on here. */
+ * that shows it is well again, and an outlier has no turn: give it one. More than one is refused there and goes on here. */
 static void
 rank_trial(struct work *w)
 {
@@ -134,8 +134,10 @@ rank_entries(struct work *w)
 	shared = w->plan.dial < 0 &&
 		 balance_entries(w->entries, w->len, w->plan.strategy, w->r->seed);
 	qsort(w->entries, w->len, sizeof(w->entries[0]), rank_compare);
-	if (shared)
+	if (shared) {
+		rank_trial(w);
 		return;
+	}
 	rank_turns(w->entries, w->len, w->r->seed);
 	if (single != NULL)
 		rank_abstain(w, single);

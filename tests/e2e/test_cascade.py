@@ -234,7 +234,9 @@ def test_a_backend_out_after_failures_is_probed_back_in(daemon, upstream):
     def script(x):
         return fail(500)(x) if failing[0] else answer()(x)
     u = upstream(chat=script)
-    d = daemon({"backends": [openai("up", u.url, probe_ms=60000)], "models": [model("m", "up")]})
+    # Without waiting for its trials, each of which would take twice as long as the one before.
+    d = daemon({"backends": [openai("up", u.url, probe_ms=60000)], "models": [model("m", "up")],
+                "breaker": {"wait_ms": 0}})
     d.allow("down|failed")
     until("it is out", lambda: d.chat("m").status_code == 503)
     failing[0] = False
