@@ -87,8 +87,7 @@ generate_step(struct buf *out, uint64_t at_ms, const char *what)
 
 /* Faults of calls in the first 60 %, all gone at 70 %; process faults in between. */
 static void
-generate_faults(
-	struct buf *out, struct dice *d, const struct scene *scene, uint64_t time_ms)
+generate_faults(struct buf *out, struct dice *d, const struct scene *scene, uint64_t time_ms)
 {
 	AUTO(buf_fini) struct buf line = BUF_INIT;
 	uint64_t n = 2 + dice_roll(d, 3);

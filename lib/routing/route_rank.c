@@ -110,7 +110,8 @@ rank_abstain(struct work *w, const char *single)
 }
 
 /* Who is first by its score would be first for ever where its sibling's breaker waits for a call
- * that shows it is well again, and an outlier has no turn: give it one. More than one is refused there and goes on here. */
+ * that shows it is well again, and an outlier has no turn: give it one. More than one is refused
+ * there and goes on here. */
 static void
 rank_trial(struct work *w)
 {

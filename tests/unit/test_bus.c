@@ -570,7 +570,8 @@ Test(bus, without_descriptors_it_is_an_error_and_later_it_goes)
 		cr_assert_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
 		code = bus_send(n.w.bus, SLOT_BACKEND, GENERATION, &m, NULL, NULL);
 		cr_assert_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
-		while (code == ERR_SYS && lowest_free() != next) /* the suite's time limit ends it */
+		while (code == ERR_SYS &&
+			lowest_free() != next) /* the suite's time limit ends it */
 			(void)poll(NULL, 0, 1);
 	}
 	cr_assert_eq(code, ERR_OK, "%s with %u more", err_name(code), (unsigned)more);

@@ -22,7 +22,7 @@ struct fault_wait {
 	struct fault_wait *next, **at;
 	struct loop_timer timer;
 	uint64_t id;
-	uint64_t last_id;    /* of the table when it was asked for */
+	uint64_t last_id; /* of the table when it was asked for */
 	uint32_t generation; /* the profiler's life that was asked; 0: none yet */
 	struct msg_fault_change change;
 	char line[FAULT_LINE_MAX + 1]; /* what change.spec points to */

@@ -165,8 +165,7 @@ static void
 attempt_is_at_work(struct request *r)
 {
 	r->asked = false;
-	loop_timer_set(
-		r->g->w->loop, &r->hop_timer, clock_ns() + clock_ms_to_ns(ASK_AGAIN_MS));
+	loop_timer_set(r->g->w->loop, &r->hop_timer, clock_ns() + clock_ms_to_ns(ASK_AGAIN_MS));
 }
 
 /* The hop deadline passed, or it is time to look whether the worker is still at it. */
@@ -185,8 +184,8 @@ attempt_on_hop(void *arg)
 		attempt_arm_stall(r);
 		return;
 	}
-	/* A whole answer comes at once, so its silence says nothing; the backend, as long as it runs
-	 * and knows of the request, keeps the deadlines towards its upstream. */
+	/* A whole answer comes at once, so its silence says nothing; the backend, as long as it
+	 * runs and knows of the request, keeps the deadlines towards its upstream. */
 	if (!r->stream && !r->asked) {
 		attempt_ask(r);
 		return;
