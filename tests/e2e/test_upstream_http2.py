@@ -150,9 +150,6 @@ def test_a_slow_client_holds_one_stream_and_not_the_others(h2):
         # Of 120 MB: curl's window of a stream is 32 MB and can't be set, the kernel's buffers on both
         # sides of nginx grow to 20 MB; a credit is much less.
         assert x.sent < 64_000_000, "nothing held the upstream back"
-        # curl's window of a stream is 32 MB and can't be set, sockets of two hops hold up to 10 MB
-        # each; a credit is much less. All of it would be 80 MB.
-        assert x.sent < 65_000_000, "nothing held the upstream back"
         assert sum(1 for line in lines if line.startswith("data: ")) >= 20000
 
 

@@ -246,7 +246,3 @@ class Daemon:
         if self.keeps_records:
             files = [f for f in files if not f.startswith("journal")]
         return files + sorted(shared_memory() - self.others_memory)
-        # not those of a benchmark that runs beside the tests
-        shm = [n for n in os.listdir("/dev/shm") if n.startswith("shunt")
-               and not n.startswith("shunt-bench-")]
-        return files + shm
