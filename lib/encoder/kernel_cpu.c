@@ -5,7 +5,51 @@
 #include "lib/encoder/kernel_cpu.h"
 
 #include <stdatomic.h>
-#include <stdint.h>
+
+enum {
+	STATE_AVX = 0x6,
+	STATE_AVX512 = 0xe6,
+	STATE_TILES = 0x60000,
+	LEAF1_C_FMA = 1 << 12,
+	LEAF7_B_AVX2 = 1 << 5,
+	LEAF7_C_VNNI = 1 << 11,
+	LEAF7_D_AMX_BF16 = 1 << 22,
+	LEAF7_D_AMX_TILE = 1 << 24,
+	LEAF7_D_AMX_INT8 = 1 << 25,
+	LEAF71_A_AVX_VNNI = 1 << 4,
+	LEAF71_A_AVX512_BF16 = 1 << 5,
+};
+
+#define LEAF7_B_AVX512 (1u << 16 | 1u << 17 | 1u << 30 | 1u << 31) /* F, DQ, BW, VL */
+
+static bool
+all(uint64_t have, uint64_t want)
+{
+	return (have & want) == want;
+}
+
+unsigned
+kernel_cpu_judge(const struct kernel_cpu_leaves *l, bool (*tiles_granted)(void))
+{
+	unsigned has = 0;
+
+	if (all(l->state, STATE_AVX) && all(l->c1, LEAF1_C_FMA) && all(l->b7, LEAF7_B_AVX2))
+		has |= 1u << KERNEL_CPU_AVX2;
+	if (has != 0 && all(l->a71, LEAF71_A_AVX_VNNI))
+		has |= 1u << KERNEL_CPU_AVX_VNNI;
+	if (has == 0 || !all(l->state, STATE_AVX512) || !all(l->b7, LEAF7_B_AVX512))
+		return has;
+	has |= 1u << KERNEL_CPU_AVX512;
+	if (!all(l->c7, LEAF7_C_VNNI))
+		return has;
+	has |= 1u << KERNEL_CPU_AVX512_VNNI;
+	if (l->amd && all(l->a71, LEAF71_A_AVX512_BF16))
+		has |= 1u << KERNEL_CPU_AVX512_BF16;
+	if (all(l->d7, LEAF7_D_AMX_TILE | LEAF7_D_AMX_BF16 | LEAF7_D_AMX_INT8) &&
+		all(l->a71, LEAF71_A_AVX512_BF16) && all(l->state, STATE_TILES) && tiles_granted())
+		has |= 1u << KERNEL_CPU_AMX;
+	return has;
+}
 
 #if defined(__x86_64__)
 
@@ -14,30 +58,9 @@
 #include <unistd.h>
 
 enum {
-	STATE_AVX = 0x6,
-	STATE_AVX512 = 0xe6,
-	STATE_TILES = 0x60000,
-	LEAF1_C_FMA = 1 << 12,
 	LEAF1_C_OSXSAVE = 1 << 27,
-	LEAF7_B_AVX2 = 1 << 5,
-	LEAF7_C_VNNI = 1 << 11,
-	LEAF7_D_AMX_BF16 = 1 << 22,
-	LEAF7_D_AMX_TILE = 1 << 24,
-	LEAF7_D_AMX_INT8 = 1 << 25,
-	LEAF71_A_AVX_VNNI = 1 << 4,
-	LEAF71_A_AVX512_BF16 = 1 << 5,
 	ARCH_REQUEST_STATE = 0x1023, /* ARCH_REQ_XCOMP_PERM */
 	STATE_NUMBER_TILE_DATA = 18,
-};
-
-#define LEAF7_B_AVX512 (1u << 16 | 1u << 17 | 1u << 30 | 1u << 31) /* F, DQ, BW, VL */
-
-struct leaves {
-	unsigned c1; /* leaf 1 */
-	unsigned b7, c7, d7; /* leaf 7 */
-	unsigned a71; /* leaf 7, subleaf 1 */
-	uint64_t state; /* register states that the system saves */
-	bool amd;
 };
 
 static uint64_t
@@ -49,10 +72,10 @@ saved_states(void)
 	return (uint64_t)high << 32 | low;
 }
 
-static struct leaves
+static struct kernel_cpu_leaves
 read_leaves(void)
 {
-	struct leaves l = {0};
+	struct kernel_cpu_leaves l = {0};
 	unsigned a, b, c, d;
 
 	if (!__get_cpuid(0, &a, &b, &c, &d))
@@ -66,14 +89,8 @@ read_leaves(void)
 	return l;
 }
 
-static bool
-all(uint64_t have, uint64_t want)
-{
-	return (have & want) == want;
-}
-
 /* The kernel gives a process tile registers only on request; not asked for, the first tile
- * instruction is a SIGILL. A sandbox that forbids the call means: no AMX. */
+ * instruction is a SIGILL. A system or a sandbox that refuses the call means: no AMX. */
 static bool
 tiles_granted(void)
 {
@@ -83,25 +100,9 @@ tiles_granted(void)
 static unsigned
 look(void)
 {
-	struct leaves l = read_leaves();
-	unsigned has = 0;
+	const struct kernel_cpu_leaves l = read_leaves();
 
-	if (all(l.state, STATE_AVX) && all(l.c1, LEAF1_C_FMA) && all(l.b7, LEAF7_B_AVX2))
-		has |= 1u << KERNEL_CPU_AVX2;
-	if (has != 0 && all(l.a71, LEAF71_A_AVX_VNNI))
-		has |= 1u << KERNEL_CPU_AVX_VNNI;
-	if (has == 0 || !all(l.state, STATE_AVX512) || !all(l.b7, LEAF7_B_AVX512))
-		return has;
-	has |= 1u << KERNEL_CPU_AVX512;
-	if (!all(l.c7, LEAF7_C_VNNI))
-		return has;
-	has |= 1u << KERNEL_CPU_AVX512_VNNI;
-	if (l.amd && all(l.a71, LEAF71_A_AVX512_BF16))
-		has |= 1u << KERNEL_CPU_AVX512_BF16;
-	if (all(l.d7, LEAF7_D_AMX_TILE | LEAF7_D_AMX_BF16 | LEAF7_D_AMX_INT8) &&
-		all(l.a71, LEAF71_A_AVX512_BF16) && all(l.state, STATE_TILES) && tiles_granted())
-		has |= 1u << KERNEL_CPU_AMX;
-	return has;
+	return kernel_cpu_judge(&l, tiles_granted);
 }
 
 #else

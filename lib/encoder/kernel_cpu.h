@@ -5,6 +5,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 
 enum kernel_cpu {
 	KERNEL_CPU_AVX2,	/* with FMA */
@@ -20,5 +21,19 @@ enum kernel_cpu {
 	KERNEL_CPUS
 };
 
-/* Any thread; the answer never changes within a process. */
+/* What the decision stands on: registers of CPUID, and XCR0. */
+struct kernel_cpu_leaves {
+	uint32_t c1;	     /* leaf 1: ECX */
+	uint32_t b7, c7, d7; /* leaf 7: EBX, ECX, EDX */
+	uint32_t a71;	     /* leaf 7, subleaf 1: EAX */
+	uint64_t state;	     /* XCR0: the register states that the system saves; 0 without OSXSAVE */
+	bool amd;
+};
+
+/* A bit (1u << enum kernel_cpu) for each that these can run. tiles_granted: asks the system for
+ * AMX; called at most once, and only where all else says that there is AMX. */
+unsigned kernel_cpu_judge(const struct kernel_cpu_leaves *l, bool (*tiles_granted)(void));
+
+/* Any thread; the answer never changes within a process. The first call asks the system for AMX:
+ * a sandboxed process makes it before its system call filter, which does not know arch_prctl. */
 bool kernel_cpu_has(enum kernel_cpu what);
