@@ -10,6 +10,7 @@ GLOBALS = {
     "log_state": "who speaks, the level in force, text or JSON",
     "panic_text": "a signal handler has no other way to its row",
     "panic_size": "likewise",
+    "blas_lib": "OpenBLAS's functions, looked up once, when first wanted",
     "cpu_found": "what the CPU has, looked up once; a second look finds the same",
     "interrupted": "the command line's signal flag while it computes",
     "clock_shift_s": "the clock_jump fault: every caller's wall clock is off alike",

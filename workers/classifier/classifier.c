@@ -225,6 +225,7 @@ classifier_start(struct worker *w, struct err *e)
 	c->config.name = strdup(said->name);
 	c->config.folder = strdup(said->folder);
 	CHECK(c->config.name != NULL && c->config.folder != NULL);
+	loader_prepare(&c->config);
 	if (engine_new(&c->engine, w->loop, classifier_on_pass, c, e) != ERR_OK)
 		return e->code;
 	return client_open(c, e);

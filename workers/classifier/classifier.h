@@ -142,6 +142,9 @@ struct loader_result {
 	char dtype[8], isa[16];
 };
 
+/* What may be done only before the sandbox's filter of system calls: AMX is asked of the system, and
+ * OpenBLAS loaded where the model will run on it. */
+void loader_prepare(const struct config_encoder *c);
 /* done is called on the loop's thread when the segment is there or the load failed. */
 MUST enum err_code loader_new(struct loader **out, struct loop *loop, const struct config_encoder *c,
 	uint32_t generation, uint64_t identity, loop_timer_fn *done, void *arg, struct err *e);

@@ -158,6 +158,14 @@ loader_plan(const struct config_encoder *c)
 	return plan;
 }
 
+void
+loader_prepare(const struct config_encoder *c)
+{
+	struct encoder_plan plan = loader_plan(c);
+
+	(void)encoder_isa_runs(plan.isa, plan.dtype);
+}
+
 enum err_code
 loader_new(struct loader **out, struct loop *loop, const struct config_encoder *c,
 	uint32_t generation, uint64_t identity, loop_timer_fn *done, void *arg, struct err *e)

@@ -327,19 +327,25 @@ life_scorer_folders(const struct config *c, const char **paths, struct buf *text
 static MUST enum err_code
 life_sandbox_early(struct life *l, struct err *e)
 {
-	static const char *const system_paths[] = {"/etc", "/usr/lib", "/lib", "/lib64",
-		"/usr/share/ca-certificates", "/usr/local/share/ca-certificates", "/usr/lib/ssl",
-		"/run/systemd/resolve", "/run/nscd", "/usr/share/zoneinfo"};
+	static const char *const library_paths[] = {"/usr/lib", "/lib", "/lib64"};
+	static const char *const system_paths[] = {"/etc", "/usr/share/ca-certificates",
+		"/usr/local/share/ca-certificates", "/run/systemd/resolve", "/run/nscd",
+		"/usr/share/zoneinfo"};
 	const struct config_backend *own = config_backend(l->config, l->w.name);
 	const struct sandbox_spec *spec = &l->role->sandbox;
+	bool names = (spec->allow & SANDBOX_FILES) && (spec->allow & SANDBOX_CONNECT);
 	AUTO(buf_fini) struct buf keys = BUF_INIT, admin = BUF_INIT, model = BUF_INIT;
 	AUTO(buf_fini) struct buf scorers = BUF_INIT;
 	const char *paths[READABLE_MAX] = {NULL};
 	bool keeps;
 	size_t n = 0;
 
+	/* name service modules; OpenBLAS */
+	if (names || (spec->allow & SANDBOX_MODEL))
+		for (size_t i = 0; i < ARRAY_LEN(library_paths); i++)
+			paths[n++] = library_paths[i];
 	/* for names and certificates of upstreams; in /etc may lie their keys, too */
-	if ((spec->allow & SANDBOX_FILES) && (spec->allow & SANDBOX_CONNECT))
+	if (names)
 		for (size_t i = 0; i < ARRAY_LEN(system_paths); i++)
 			paths[n++] = system_paths[i];
 	if ((spec->allow & SANDBOX_CONNECT) && own != NULL && own->key_file != NULL)
