@@ -38,7 +38,7 @@ kernel_stride(size_t dim)
 /* What happens to x W^T + b on its way out. */
 enum kernel_epilogue {
 	KERNEL_NONE,
-	KERNEL_GELU,	  /* exact: x/2 (1 + erf(x / sqrt 2)); |error| <= 1e-6 for f32 kernels */
+	KERNEL_GELU,	  /* x/2 (1 + erf(x / sqrt 2)); |error| <= 1e-6 of f32 weights, else 1e-4 */
 	KERNEL_GELU_TANH, /* gelu_new, gelu_pytorch_tanh, gelu_fast: the tanh form */
 	KERNEL_RELU,
 	KERNEL_TANH,

@@ -75,8 +75,8 @@ linear_sum(const struct kernel_image *m, const void *tile, size_t at, size_t col
 
 /* A tile through the epilogue to its place. */
 static ALWAYS_INLINE void
-linear_finish_as(const enum kernel_epilogue kind, const struct linear_job *j, const void *tile,
-	size_t column, unsigned row, unsigned rows)
+linear_finish_as(const enum kernel_epilogue kind, const enum encoder_dtype dtype,
+	const struct linear_job *j, const void *tile, size_t column, unsigned row, unsigned rows)
 {
 	size_t columns = MIN((size_t)IMAGE_COLUMNS, j->out_floats - column);
 
@@ -89,7 +89,7 @@ linear_finish_as(const enum kernel_epilogue kind, const struct linear_job *j, co
 
 			if (kind == KERNEL_RESIDUAL)
 				v = vf_add(v, vf_load(j->residual + to + c));
-			vf_store(j->out + to + c, vf_activate(kind, v));
+			vf_store(j->out + to + c, vf_activate(kind, dtype, v));
 		}
 	}
 }
@@ -100,23 +100,26 @@ linear_finish(const struct linear_job *j, const void *tile, size_t column, unsig
 {
 	switch (j->epilogue) {
 	case KERNEL_GELU:
-		linear_finish_as(KERNEL_GELU, j, tile, column, row, rows);
+		if (j->e->panel == ENCODER_F32)
+			linear_finish_as(KERNEL_GELU, ENCODER_F32, j, tile, column, row, rows);
+		else
+			linear_finish_as(KERNEL_GELU, ENCODER_BF16, j, tile, column, row, rows);
 		break;
 	case KERNEL_GELU_TANH:
-		linear_finish_as(KERNEL_GELU_TANH, j, tile, column, row, rows);
+		linear_finish_as(KERNEL_GELU_TANH, ENCODER_F32, j, tile, column, row, rows);
 		break;
 	case KERNEL_RELU:
-		linear_finish_as(KERNEL_RELU, j, tile, column, row, rows);
+		linear_finish_as(KERNEL_RELU, ENCODER_F32, j, tile, column, row, rows);
 		break;
 	case KERNEL_TANH:
-		linear_finish_as(KERNEL_TANH, j, tile, column, row, rows);
+		linear_finish_as(KERNEL_TANH, ENCODER_F32, j, tile, column, row, rows);
 		break;
 	case KERNEL_RESIDUAL:
-		linear_finish_as(KERNEL_RESIDUAL, j, tile, column, row, rows);
+		linear_finish_as(KERNEL_RESIDUAL, ENCODER_F32, j, tile, column, row, rows);
 		break;
 	case KERNEL_NONE:
 	case KERNEL_EPILOGUES:
-		linear_finish_as(KERNEL_NONE, j, tile, column, row, rows);
+		linear_finish_as(KERNEL_NONE, ENCODER_F32, j, tile, column, row, rows);
 		break;
 	}
 }

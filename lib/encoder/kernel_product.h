@@ -17,7 +17,7 @@ enum {
 	PRODUCT_PASS_BYTES = 2 * VF_LANES * 4, /* of a panel's row that one pass takes */
 	/* How far ahead of its reading a panel is asked for, in bytes: the hardware's own prefetch
 	 * stops at the end of a page. */
-	PRODUCT_AHEAD = 2048,
+	PRODUCT_AHEAD = 6144,
 };
 
 /* What a unit of a block and a unit of a panel's column make. */

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/encoder/half.h"
 #include "lib/encoder/kernel_pool.h"
 
 enum { CANARY_BYTES = 256, CANARY = 0xa5 };
@@ -460,8 +461,12 @@ oracle_activation_error(const struct kernel *k, enum kernel_epilogue epilogue)
 	m.bias[0] = 0;
 	memset(m.packed.at, 0, m.packed.bytes);
 	k->pack(m.packed.at, 1, 1, m.weight, NULL);
-	for (uint32_t r = 0; r < POINTS; r++)
-		m.x.at[r * kernel_stride(1)] = (float)((int)r - POINTS / 2) / 1000.0f;
+	for (uint32_t r = 0; r < POINTS; r++) {
+		float x = (float)((int)r - POINTS / 2) / 1000.0f;
+
+		m.x.at[r * kernel_stride(1)] =
+			k->dtype == ENCODER_F32 ? x : half_bf16_to_f32(half_bf16_from_f32(x));
+	}
 	linear_call(k, &t, &m, NULL);
 	for (uint32_t r = 0; r < POINTS; r++) {
 		double wanted = activation(epilogue, m.x.at[r * kernel_stride(1)]);

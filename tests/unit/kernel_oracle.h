@@ -28,5 +28,6 @@ void oracle_linear_is_deterministic(const struct kernel *k, uint32_t in, uint32_
 void oracle_attention(const struct kernel *k, uint32_t heads, uint32_t head_dim,
 	const uint32_t *lengths, uint32_t count, int with_bias);
 void oracle_norm(const struct kernel *k, uint32_t rows, uint32_t dim);
-/* The largest error of an activation of an f32 kernel for x in -12..12. */
+/* The largest error of an activation for x in -12..12; where weights are not f32, of such x as bf16
+ * can say. */
 double oracle_activation_error(const struct kernel *k, enum kernel_epilogue epilogue);
