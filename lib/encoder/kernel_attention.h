@@ -283,5 +283,7 @@ attention_run(const struct engine *e, const struct kernel_call *call,
 		.scratch = call->scratch,
 		.room_bytes = attention_room(e, NULL, batch->longest, a->head_dim).bytes};
 
-	kernel_pool_run(call->pool, attention_work, &j);
+	size_t most = (size_t)2 * batch->tokens * batch->longest * a->heads * a->head_dim;
+
+	kernel_pool_run(kernel_pool_worth(call->pool, most), attention_work, &j);
 }

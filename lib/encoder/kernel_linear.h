@@ -167,6 +167,7 @@ linear_run(const struct engine *e, const struct kernel_call *call, const struct 
 		.scales = call->scratch,
 		.taken = (uint8_t *)call->scratch + LINEAR_ROWS * sizeof(struct row_scale)};
 	uint32_t parts = (rows + LINEAR_ROWS - 1) / LINEAR_ROWS;
+	struct kernel_pool *pool;
 
 	for (uint32_t i = 0; i < parts; i++) {
 		size_t from = (size_t)rows * i / parts;
@@ -178,8 +179,10 @@ linear_run(const struct engine *e, const struct kernel_call *call, const struct 
 		j.x = x + from * j.in_floats;
 		j.out = out + from * j.out_floats;
 		j.residual = l->residual == NULL ? NULL : l->residual + from * j.out_floats;
-		kernel_pool_run(call->pool, linear_take, &j);
-		kernel_pool_run(call->pool, linear_multiply, &j);
+		/* reading a weight costs about as much as 8 rows' use of it */
+		pool = kernel_pool_worth(call->pool, ((size_t)j.rows + 8) * l->in * l->out);
+		kernel_pool_run(pool, linear_take, &j);
+		kernel_pool_run(pool, linear_multiply, &j);
 	}
 }
 

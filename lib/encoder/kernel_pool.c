@@ -2,9 +2,11 @@
 /*
  * kernel_pool.c - helper threads: spin briefly, then futex
  *
- * One word, `round`, says that there is a job: helpers wait for it to change. Another, `left`,
- * counts the helpers still at work: the caller waits for zero. Everything else about the job is
- * written before `round` and read after it.
+ * Parts of a job are taken, not given: whoever is there takes the next one, and the caller does what
+ * nobody took. So a helper whose core is busy with another process holds nothing up. `next` is the
+ * number of the job and the part to take; whoever gets a part that there is got it of the job under
+ * way, because none begins before all parts of the last one are done. `round` says that there is a
+ * job: helpers wait for it to change. `left` counts parts not done yet: the caller waits for zero.
  */
 #include "lib/encoder/kernel_pool.h"
 
@@ -23,13 +25,8 @@
 /* Looks at a word before sleeping: about 20 us, several times what a part of a small job lasts. */
 enum { LOOKS = 2000 };
 
-struct helper {
-	struct kernel_pool *pool;
-	pthread_t thread;
-	uint32_t i;
-};
-
 struct kernel_pool {
+	_Alignas(64) atomic_ullong next; /* low 32 bits: the part; above: the job */
 	_Alignas(64) atomic_uint round;
 	_Alignas(64) atomic_uint left;
 	_Alignas(64) atomic_uint sleepers; /* helpers in the system, at most */
@@ -37,7 +34,7 @@ struct kernel_pool {
 	void *ctx;
 	bool over;
 	uint32_t threads; /* started, the caller included */
-	struct helper helpers[KERNEL_POOL_MOST];
+	pthread_t helpers[KERNEL_POOL_MOST];
 };
 
 #if defined(__x86_64__)
@@ -67,11 +64,25 @@ wake(atomic_uint *word)
 	(void)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 }
 
+/* Do parts as long as there are any. */
+static void
+take_parts(struct kernel_pool *p)
+{
+	for (;;) {
+		uint32_t i = (uint32_t)atomic_fetch_add(&p->next, 1);
+
+		if (i >= p->threads)
+			return;
+		p->work(p->ctx, i, p->threads);
+		if (atomic_fetch_sub(&p->left, 1) == 1)
+			wake(&p->left);
+	}
+}
+
 static void *
 help(void *arg)
 {
-	struct helper *h = arg;
-	struct kernel_pool *p = h->pool;
+	struct kernel_pool *p = arg;
 	unsigned seen = 0;
 
 	for (;;) {
@@ -79,9 +90,7 @@ help(void *arg)
 		seen = atomic_load_explicit(&p->round, memory_order_acquire);
 		if (p->over)
 			return NULL;
-		p->work(p->ctx, h->i, p->threads);
-		if (atomic_fetch_sub(&p->left, 1) == 1)
-			wake(&p->left);
+		take_parts(p);
 	}
 }
 
@@ -105,23 +114,25 @@ kernel_pool_run(struct kernel_pool *p, kernel_pool_work *work, void *ctx)
 	}
 	p->work = work;
 	p->ctx = ctx;
-	atomic_store(&p->left, p->threads - 1);
+	atomic_store(&p->left, p->threads);
+	/* from here on parts are taken; a late helper may have counted beyond the last job's */
+	atomic_store(&p->next, ((atomic_load(&p->next) >> 32) + 1) << 32);
 	announce(p);
-	work(ctx, 0, p->threads);
+	take_parts(p);
 	while ((left = atomic_load_explicit(&p->left, memory_order_acquire)) != 0)
 		wait_change(&p->left, left, &unused);
 }
 
 /* Signals are for the thread that made the pool. */
 static int
-start_helper(struct helper *h)
+start_helper(struct kernel_pool *p, pthread_t *thread)
 {
 	sigset_t all, before;
 	int error;
 
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	error = pthread_create(&h->thread, NULL, help, h);
+	error = pthread_create(thread, NULL, help, p);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	return error;
 }
@@ -137,11 +148,8 @@ kernel_pool_new(struct kernel_pool **out, uint32_t threads, struct err *e)
 		return err_set(e, ERR_SYS, "no memory for %u threads", threads);
 	memset(p, 0, sizeof(*p));
 	for (p->threads = 1; p->threads < threads; p->threads++) {
-		struct helper *h = &p->helpers[p->threads];
-		int error;
+		int error = start_helper(p, &p->helpers[p->threads]);
 
-		*h = (struct helper){.pool = p, .i = p->threads};
-		error = start_helper(h);
 		if (error != 0)
 			return err_set(e, ERR_SYS, "start a thread: %s", strerror(error));
 	}
@@ -160,7 +168,7 @@ kernel_pool_free(struct kernel_pool **pool_p)
 	p->over = true;
 	announce(p);
 	for (uint32_t i = 1; i < p->threads; i++)
-		pthread_join(p->helpers[i].thread, NULL);
+		pthread_join(p->helpers[i], NULL);
 	free(p);
 	*pool_p = NULL;
 }

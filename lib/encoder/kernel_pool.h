@@ -8,12 +8,16 @@
  */
 #pragma once
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "lib/base/base.h"
 #include "lib/base/err.h"
 
-enum { KERNEL_POOL_MOST = 64 };
+enum {
+	KERNEL_POOL_MOST = 64,
+	KERNEL_POOL_WORTH = 2 << 20, /* multiply-adds: 10 to 30 us of one core */
+};
 
 struct kernel_pool;
 
@@ -24,8 +28,15 @@ void kernel_pool_free(struct kernel_pool **pool_p);
 /* The caller included; 1 where pool is NULL. */
 uint32_t kernel_pool_threads(const struct kernel_pool *pool);
 
-/* Call work(ctx, i, threads) for each i in 0..threads-1, each in its own thread, 0 in the
- * caller's; return when all did. One caller at a time. */
+/* The pool where a job of so many multiply-adds is worth handing parts over; else NULL: alone. */
+static inline struct kernel_pool *
+kernel_pool_worth(struct kernel_pool *pool, size_t multiply_adds)
+{
+	return multiply_adds < KERNEL_POOL_WORTH ? NULL : pool;
+}
+
+/* Call work(ctx, i, threads) once for each i in 0..threads-1, by whichever threads have time; return
+ * when all are done. One caller at a time. */
 typedef void kernel_pool_work(void *ctx, uint32_t i, uint32_t threads);
 void kernel_pool_run(struct kernel_pool *pool, kernel_pool_work *work, void *ctx);
 
