@@ -10,9 +10,9 @@ def median_ms(result, model, threads, engine, tokens):
     return statistics.median(times) if times else None
 
 
-def ratio(result, ours, theirs, tokens, threads=1):
+def ratio(result, ours, theirs, tokens, threads=1, model=MODEL):
     """How many times faster: the median over rounds of the ratio within each round."""
-    times = result["times"].get(MODEL, {}).get(threads, {})
+    times = result["times"].get(model, {}).get(threads, {})
     a, b = times.get(ours, {}).get(tokens), times.get(theirs, {}).get(tokens)
     return statistics.median(y / x for x, y in zip(a, b)) if a and b else None
 
@@ -24,6 +24,12 @@ def _row(what, wanted, got, at_most=False):
             "met": got <= wanted if at_most else got >= wanted}
 
 
+def _best(result, tokens, threads, model):
+    """The faster of i8 and bf16, or None."""
+    got = [ratio(result, f"shunt {d}", "ORT i8", tokens, threads, model) for d in ("i8", "bf16")]
+    return max((g for g in got if g is not None), default=None)
+
+
 def targets(result):
     rows = [_row(f"bf16 x ORT f32, {t} tokens", w, ratio(result, "shunt bf16", "ORT f32", t))
             for t, w in ((32, 4), (128, 5))]
@@ -32,9 +38,15 @@ def targets(result):
                          ratio(result, "shunt f32", "ORT f32", tokens)))
     for tokens in (8, 16, 32, 64, 128, 256, 512):
         with_amx = {8: 1.5}.get(tokens, 2.4 if tokens >= 32 else 1.5)
-        got = ratio(result, "shunt i8", "ORT i8", tokens)
-        rows.append(_row(f"i8 x ORT i8, {tokens} tokens, with AMX", with_amx, got))
-        rows.append(_row(f"i8 x ORT i8, {tokens} tokens, without AMX", 1, got))
+        rows.append(_row(f"i8 x ORT i8, {tokens} tokens, with AMX", with_amx,
+                         ratio(result, "shunt i8", "ORT i8", tokens)))
+    for model, by_threads in result["times"].items():
+        for threads, engines in by_threads.items():
+            lengths = sorted({t for e in engines.values() for t in e})
+            least, at = min(((_best(result, t, threads, model), t) for t in lengths),
+                            key=lambda pair: pair[0] or 0)
+            rows.append(_row(f"{model}, {threads} thread(s): best x ORT i8, without AMX, "
+                             f"least of all lengths ({at} tokens)", 1, least))
     starts, memory = result["starts"], result["memory"].get(MODEL, {})
     for ours, theirs in (("shunt bf16", "ORT f32"), ("shunt i8", "ORT i8")):
         attach = starts.get(ours, {}).get("attach_first_ms")
@@ -65,7 +77,8 @@ def text(result):
             lengths = sorted({t for e in engines.values() for t in e})
             rows = [[name, *(f"{median_ms(result, model, threads, name, t):.3g}" for t in lengths)]
                     for name in engines]
-            out += ["", f"{model}, {threads} thread(s): ms per text of ... tokens; median of rounds",
+            how = "on the CPU" if threads == 1 else "by the clock"
+            out += ["", f"{model}, {threads} thread(s): ms {how} per text of ... tokens; median of rounds",
                     _table(["", *lengths], rows)]
     rows = [[name, *(f"{statistics.median(s[k]):.1f}" if k in s else "-"
                      for k in ("exec_to_first_ms", "attach_first_ms"))]
