@@ -231,6 +231,26 @@ put_mappers(struct buf *out, struct json segment)
 	}
 }
 
+/* Below the table: which file and what is wrong in it is too long for a column. */
+static void
+print_weights_failed(struct json status, FILE *out)
+{
+	struct json_iter it = json_iter(json_get(status, "weights"));
+	struct json g;
+
+	while (json_next_item(&it, &g)) {
+		AUTO(buf_fini) struct buf line = BUF_INIT;
+		size_t name;
+
+		table_add_text(&line, json_get(g, "name"));
+		buf_add_str(&line, " failed: ");
+		name = line.len;
+		table_add_text(&line, json_get(g, "why"));
+		if (line.len > name)
+			(void)fprintf(out, "%s\n", buf_str(&line));
+	}
+}
+
 /* Only where there are encoders. */
 static void
 print_weights(struct json status, FILE *out)
@@ -248,7 +268,6 @@ print_weights(struct json status, FILE *out)
 	table_column(t, "GENERATION", TABLE_RIGHT);
 	table_column(t, "LOADS", TABLE_RIGHT);
 	table_column(t, "MAPPED BY", TABLE_LEFT);
-	table_column(t, "WHY FAILED", TABLE_LEFT);
 	while (json_next_item(&it, &g)) {
 		AUTO(buf_fini) struct buf form = BUF_INIT, mappers = BUF_INIT;
 
@@ -263,13 +282,13 @@ print_weights(struct json status, FILE *out)
 		table_cell_u64(t, json_get(g, "generation"));
 		table_cell_u64(t, json_get(g, "loads"));
 		table_cell(t, buf_str(&mappers), TABLE_PLAIN);
-		table_cell_json(t, json_get(g, "why"));
 		any = true;
 	}
 	if (!any)
 		return;
 	(void)fputc('\n', out);
 	table_print(t, "Weights", out);
+	print_weights_failed(status, out);
 }
 
 enum cli_exit

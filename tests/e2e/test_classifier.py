@@ -441,6 +441,9 @@ def test_a_damaged_model_is_told_and_hurts_nobody(daemon, model, damage, says):
     d.allow("weights_failed")
     until("the failure is in status", lambda: weights(d)["state"] == "failed")
     assert says in weights(d)["why"] and weights(d)["loads"] == 0
+    told = subprocess.run([BUILD / "shunt", "status"], capture_output=True, text=True, timeout=20,
+                          env={**os.environ, "SHUNT_SOCKET": d.socket_path}).stdout
+    assert re.search(rf"^\S+ failed: .*{re.escape(says)}", told, re.M), told
     r = embed(d)
     assert r.status_code in (502, 503), r.text
     assert not re.search(rf"{re.escape(str(model))}|{re.escape(says)}", r.text), "log and status say it"
