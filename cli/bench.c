@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cli/command.h"
@@ -42,6 +43,7 @@ struct bench {
 	size_t room_len, len;
 	double pack_ms; /* open, read and pack; 0 where an image was there */
 	double first_ms; /* attach and the first pass */
+	double first_cpu_ms; /* likewise, of this process on the CPU */
 	uint32_t *ids;
 	double *ms; /* RUNS_MOST */
 	struct table *table;
@@ -69,6 +71,15 @@ static double
 since_ms(uint64_t start)
 {
 	return (double)(clock_ns() - start) / 1e6;
+}
+
+static double
+cpu_ms(void)
+{
+	struct timespec ts = {0};
+
+	(void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
+	return (double)ts.tv_sec * 1e3 + (double)ts.tv_nsec / 1e6;
 }
 
 /* Ids that every engine of a comparison can make; inside the vocabulary of any real model. */
@@ -166,11 +177,13 @@ bench_open(struct bench *b, struct encoder_output *first, struct err *e)
 {
 	const struct encoder_limits limits = {.batch = 1, .threads = b->threads};
 	uint64_t start;
+	double start_cpu_ms;
 	uint32_t most;
 
 	if (bench_image(b, b->cli->values['i'], e) != ERR_OK)
 		return e->code;
 	start = clock_ns();
+	start_cpu_ms = cpu_ms();
 	if (encoder_attach(&b->encoder, b->map, b->len, &limits, e) != ERR_OK)
 		return e->code;
 	most = encoder_info(b->encoder)->max_tokens;
@@ -182,6 +195,7 @@ bench_open(struct bench *b, struct encoder_output *first, struct err *e)
 	if (bench_pass(b, first, MIN(most, (uint32_t)FIRST_TOKENS), e) != ERR_OK)
 		return e->code;
 	b->first_ms = since_ms(start);
+	b->first_cpu_ms = cpu_ms() - start_cpu_ms;
 	return ERR_OK;
 }
 
@@ -213,6 +227,8 @@ bench_say_model(struct bench *b, const struct encoder_output *first)
 	json_put_double(&line, b->pack_ms);
 	json_put_key(&line, "attach_first_ms");
 	json_put_double(&line, b->first_ms);
+	json_put_key(&line, "attach_first_cpu_ms");
+	json_put_double(&line, b->first_cpu_ms);
 	json_put_key(&line, "logits");
 	json_put_begin(&line, '[');
 	for (uint32_t i = 0; first->logits != NULL && i < info->labels; i++)

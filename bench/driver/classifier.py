@@ -159,8 +159,9 @@ class Run:
                     continue
                 row = result["starts"].setdefault(name, {})
                 row.setdefault("exec_to_first_ms", []).append(engine.start_ms)
-                if "attach_first_ms" in engine.ready:
-                    row.setdefault("attach_first_ms", []).append(engine.ready["attach_first_ms"])
+                row.setdefault("exec_to_first_cpu_ms", []).append(engine.cpu_ms())
+                for key in {"attach_first_ms", "attach_first_cpu_ms"} & set(engine.ready):
+                    row.setdefault(key, []).append(engine.ready[key])
                 engine.stop()
 
     def memory(self, result, model):
