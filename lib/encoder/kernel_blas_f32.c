@@ -2,8 +2,8 @@
 /*
  * kernel_blas_f32.c - the portable kernel: OpenBLAS sgemm; the oracle of the others' tests
  *
- * The library is loaded when this kernel is first looked at: its 14,000 relocations are half of what
- * a classifier's start would cost, and where there is AVX2 nobody ever calls it.
+ * The library is loaded when this kernel is first looked at: its 14,000 relocations are half of
+ * what a classifier's start would cost, and where there is AVX2 nobody ever calls it.
  *
  * Packed: weight rows at kernel_stride(in), then the bias at kernel_stride(out).
  */
@@ -122,8 +122,8 @@ blas_attention(const struct kernel_call *call, const struct kernel_attention *a,
 			for (int i = 0; i < len; i++)
 				kernel_plain_softmax(scores + (size_t)i * (size_t)row, (size_t)len,
 					a->scale, kernel_plain_bias(a, h, (uint32_t)i));
-			blas_lib.sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, len, dim, len, 1.0f,
-				scores, row, query + 2 * hidden, from, 0.0f, out, to);
+			blas_lib.sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, len, dim, len,
+				1.0f, scores, row, query + 2 * hidden, from, 0.0f, out, to);
 		}
 	}
 }

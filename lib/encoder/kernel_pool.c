@@ -2,11 +2,12 @@
 /*
  * kernel_pool.c - helper threads: spin briefly, then futex
  *
- * Parts of a job are taken, not given: whoever is there takes the next one, and the caller does what
- * nobody took. So a helper whose core is busy with another process holds nothing up. `next` is the
- * number of the job and the part to take; whoever gets a part that there is got it of the job under
- * way, because none begins before all parts of the last one are done. `round` says that there is a
- * job: helpers wait for it to change. `left` counts parts not done yet: the caller waits for zero.
+ * Parts of a job are taken, not given: whoever is there takes the next one, and the caller does
+ * what nobody took. So a helper whose core is busy with another process holds nothing up. `next` is
+ * the number of the job and the part to take; whoever gets a part that there is got it of the job
+ * under way, because none begins before all parts of the last one are done. `round` says that there
+ * is a job: helpers wait for it to change. `left` counts parts not done yet: the caller waits for
+ * zero.
  */
 #include "lib/encoder/kernel_pool.h"
 

@@ -11,8 +11,9 @@
 #define AVX512_AND_VNNI (BIT(AVX2) | BIT(AVX512) | BIT(AVX512_VNNI))
 #define INTEL (AVX512_AND_VNNI | BIT(AVX_VNNI))
 
-/* Leaf 7 of SAPPHIRE_RAPIDS is a Xeon Gold 5418N's, of ZEN4 a virtual machine's on an EPYC; the states
- * are what Linux saves there. The older ones have the bits of their generation that matter here. */
+/* Leaf 7 of SAPPHIRE_RAPIDS is a Xeon Gold 5418N's, of ZEN4 a virtual machine's on an EPYC; the
+ * states are what Linux saves there. The older ones have the bits of their generation that matter
+ * here. */
 enum cpu { NOTHING, SANDY_BRIDGE, HASWELL, AVX2_WITHOUT_FMA, SAPPHIRE_RAPIDS, ZEN4 };
 
 static const struct kernel_cpu_leaves leaves_of[] = {
@@ -63,22 +64,35 @@ ParameterizedTestParameters(kernel_cpu, of_recorded_leaves)
 		{.name = "AVX2 and FMA", HASWELL, .has = BIT(AVX2)},
 		{.name = "AVX2 alone", AVX2_WITHOUT_FMA},
 		{.name = "AMX", SAPPHIRE_RAPIDS, .has = INTEL | BIT(AMX), .asked = 1},
-		{.name = "AMX, Linux refuses", SAPPHIRE_RAPIDS, .refused = true, .has = INTEL,
+		{.name = "AMX, Linux refuses",
+			SAPPHIRE_RAPIDS,
+			.refused = true,
+			.has = INTEL,
 			.asked = 1},
 		{.name = "AMX, no tiles saved", SAPPHIRE_RAPIDS, .no_state = 0x60000, .has = INTEL},
-		{.name = "AMX, no tile data saved", SAPPHIRE_RAPIDS, .no_state = 0x40000,
+		{.name = "AMX, no tile data saved",
+			SAPPHIRE_RAPIDS,
+			.no_state = 0x40000,
 			.has = INTEL},
-		{.name = "AMX, no tile configuration saved", SAPPHIRE_RAPIDS, .no_state = 0x20000,
+		{.name = "AMX, no tile configuration saved",
+			SAPPHIRE_RAPIDS,
+			.no_state = 0x20000,
 			.has = INTEL},
 		{.name = "AMX-TILE hidden", SAPPHIRE_RAPIDS, .no_d7 = 1u << 24, .has = INTEL},
 		{.name = "AMX-INT8 hidden", SAPPHIRE_RAPIDS, .no_d7 = 1u << 25, .has = INTEL},
 		{.name = "AMX-BF16 hidden", SAPPHIRE_RAPIDS, .no_d7 = 1u << 22, .has = INTEL},
-		{.name = "AMX, AVX-512 registers not saved", SAPPHIRE_RAPIDS, .no_state = 0xe0,
+		{.name = "AMX, AVX-512 registers not saved",
+			SAPPHIRE_RAPIDS,
+			.no_state = 0xe0,
 			.has = BIT(AVX2) | BIT(AVX_VNNI)},
 		{.name = "Zen 4", ZEN4, .has = AVX512_AND_VNNI | BIT(AVX512_BF16)},
-		{.name = "Zen 4's bits of another maker: bf16 is slow there", ZEN4, .not_amd = true,
+		{.name = "Zen 4's bits of another maker: bf16 is slow there",
+			ZEN4,
+			.not_amd = true,
 			.has = AVX512_AND_VNNI},
-		{.name = "Zen 4, AVX-512 registers not saved", ZEN4, .no_state = 0x80,
+		{.name = "Zen 4, AVX-512 registers not saved",
+			ZEN4,
+			.no_state = 0x80,
 			.has = BIT(AVX2)},
 		{.name = "Zen 4, AVX registers not saved", ZEN4, .no_state = 0x4},
 	};

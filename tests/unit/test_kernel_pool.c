@@ -34,7 +34,8 @@ Test(kernel_pool, every_part_of_every_job_is_done_once, .timeout = 60)
 	for (; w.job < JOBS; w.job++) {
 		kernel_pool_run(pool, work_part, &w);
 		for (unsigned i = 0; i < THREADS; i++)
-			cr_assert_eq(atomic_load(&w.done[i]), w.job + 1, "job %u, part %u", w.job, i);
+			cr_assert_eq(
+				atomic_load(&w.done[i]), w.job + 1, "job %u, part %u", w.job, i);
 	}
 	cr_expect_eq(atomic_load(&w.wrong), 0);
 	kernel_pool_free(&pool);
