@@ -101,7 +101,7 @@ fill_weights(float *row, uint32_t n, enum oracle_data data, enum encoder_dtype d
 		else
 			row[i] = ((float)(int)(next_random() % 128) - 64) / 64;
 	}
-	if (data == ORACLE_EXACT && dtype == ENCODER_I8)
+	if (data == ORACLE_EXACT && dtype == ENCODER_I8 && n > 0)
 		row[next_random() % n] = 127;
 }
 
@@ -462,7 +462,8 @@ oracle_activation_error(const struct kernel *k, enum kernel_epilogue epilogue)
 	memset(m.packed.at, 0, m.packed.bytes);
 	k->pack(m.packed.at, 1, 1, m.weight, NULL);
 	for (uint32_t r = 0; r < POINTS; r++) {
-		float x = (float)((int)r - POINTS / 2) / 1000.0f;
+		int from_middle = (int)r - POINTS / 2;
+		float x = (float)from_middle / 1000.0f;
 
 		m.x.at[r * kernel_stride(1)] =
 			k->dtype == ENCODER_F32 ? x : half_bf16_to_f32(half_bf16_from_f32(x));
