@@ -4,7 +4,8 @@
  *
  * For scorers that have no formula for it: two are trained on a third of the rows each and asked
  * about the last third. Half the mean square of their difference is the variance of a guess from a
- * third of the rows; with all of them it is a third of that.
+ * third of the rows; with all of them it is a third of that. What they guess of the last third
+ * also tells how far ahead a guess must be (train_margin.c).
  */
 #include <math.h>
 #include <stdlib.h>
@@ -108,6 +109,28 @@ error_measure(float *error, const struct witness w[2], size_t n, size_t models)
 	}
 }
 
+/* What both guess on average of the rows that were asked, at their places in the job. */
+static void
+error_margin(float *error, const struct train_job *j, const struct witness w[2])
+{
+	size_t models = j->models_len, i, m, at = 0;
+	float *held = matrix_new(j->n * models, sizeof(float));
+
+	for (i = 0; i < j->n; i++) {
+		bool asked = dataset_fold(&j->d->rows[j->rows[i]], ERROR_PARTS,
+				     j->o->seed ^ ERROR_SEED) == ERROR_PARTS - 1;
+
+		for (m = 0; m < models; m++)
+			held[i * models + m] = asked ? (w[0].guess[at * models + m] +
+							       w[1].guess[at * models + m]) /
+							       2
+						     : NAN;
+		at += asked;
+	}
+	train_margin(error, j, held, models);
+	free(held);
+}
+
 static void
 error_store(struct buf *file, const float *error, size_t models)
 {
@@ -128,13 +151,14 @@ train_error(struct buf *file, const struct train_job *j, struct err *e)
 	float error[SCORER_MODELS_MAX];
 	struct witness w[2] = {{BUF_INIT, NULL}, {BUF_INIT, NULL}};
 	uint32_t *asked = matrix_new(j->n, sizeof(*asked));
-	size_t n = error_rows(asked, j, 2), i;
+	size_t n = error_rows(asked, j, ERROR_PARTS - 1), i;
 	enum err_code rc = ERR_OK;
 
 	for (i = 0; i < 2 && rc == ERR_OK && j->n >= ERROR_ROWS_MIN && n > 0; i++)
 		rc = witness_run(&w[i], j, (unsigned)i, asked, n, e);
 	if (rc == ERR_OK && w[1].guess != NULL) {
 		error_measure(error, w, n, j->models_len);
+		error_margin(error, j, w);
 		error_store(file, error, j->models_len);
 	}
 	witness_fini(&w[0]);

@@ -90,8 +90,10 @@ linear_join(struct ridge *r, const struct ridge *sources, size_t n)
 {
 	size_t i;
 
-	for (i = 0; i < n * r->outputs; i++)
+	for (i = 0; i < n * r->outputs; i++) {
 		r->alpha[i] += sources->alpha[i];
+		r->held[i] += sources->held[i];
+	}
 	for (i = 0; i < r->outputs; i++) {
 		r->mean[i] += sources->mean[i];
 		r->error[i] = hypotf(r->error[i], sources->error[i]);
@@ -233,6 +235,7 @@ linear_train(struct train_job *j, struct buf *out, struct err *e)
 	free(y);
 	if (rc != ERR_OK)
 		return rc;
+	train_margin(r.error, j, r.held, outputs);
 	j->report.lambda = r.lambda;
 	j->report.cv_error = r.cv_error;
 	j->report.cv_error_mean = r.cv_error_mean;

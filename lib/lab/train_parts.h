@@ -61,6 +61,10 @@ float train_mean(const struct train_job *j, size_t m);
 /* train_error.c: the standard error of guesses, put into the file */
 MUST enum err_code train_error(struct buf *file, const struct train_job *j, struct err *e);
 
+/* train_margin.c: errors scaled to how large a lead must be before it pays to leave the best single
+ * model; held: what scorers that had not seen the row guess of it (n of stride; NaN: nothing) */
+void train_margin(float *error, const struct train_job *j, const float *held, size_t stride);
+
 /* train_file.c: the sections of a file while they are gathered */
 
 struct train_file {
@@ -111,6 +115,7 @@ struct ridge {
 	float *alpha;	/* n of outputs; 0 where the row has no such output */
 	float *mean;	/* outputs */
 	float *error;	/* outputs: standard error of a prediction */
+	float *held;	/* n of outputs: what cross-validation guessed; NaN: nothing */
 	double lambda;	/* geometric mean of the chosen ones, of the first group */
 	double cv_error, cv_error_mean; /* root mean squares over the first `scores` outputs */
 };

@@ -35,6 +35,7 @@ struct group {
 	double *lambda; /* cols: of each direction */
 	double *error; /* cols: mean squared error in cross-validation */
 	double *spread; /* cols: variance, the error of guessing the mean */
+	float *tried; /* per strength n of cols: what cross-validation guessed; NaN: nothing */
 };
 
 void
@@ -43,6 +44,7 @@ ridge_fini(struct ridge *r)
 	free(r->alpha);
 	free(r->mean);
 	free(r->error);
+	free(r->held);
 	memset(r, 0, sizeof(*r));
 }
 
@@ -57,6 +59,7 @@ group_fini(struct group *g)
 	free(g->lambda);
 	free(g->error);
 	free(g->spread);
+	free(g->tried);
 }
 
 static bool
@@ -216,9 +219,9 @@ ridge_factor(float *factor, const float *gram, size_t n, double lambda)
 	CHECK(matrix_factor(factor, n)); /* a Gram matrix and at least 0.01 on its diagonal */
 }
 
-/* Squared errors of one fold at one strength, added to sum. */
+/* Guesses of one fold at one strength (tried: n of cols), their squared errors added to sum. */
 static void
-split_try(struct split *s, const struct group *g, double lambda, double *sum)
+split_try(struct split *s, const struct group *g, double lambda, float *tried, double *sum)
 {
 	size_t i, k;
 	double v;
@@ -229,6 +232,8 @@ split_try(struct split *s, const struct group *g, double lambda, double *sum)
 	matrix_solve(s->factor, s->in_len, s->alpha, g->cols);
 	matrix_multiply(s->guess, s->cross, s->alpha, s->out_len, g->cols, s->in_len);
 	for (i = 0; i < s->out_len; i++) {
+		memcpy(tried + s->out[i] * g->cols, s->guess + i * g->cols,
+			g->cols * sizeof(float));
 		for (k = 0; k < g->cols; k++) {
 			v = (double)(g->y[s->out[i] * g->cols + k] - s->guess[i * g->cols + k]);
 			sum[k] += v * v;
@@ -264,16 +269,19 @@ group_validate(struct group *g, const struct ridge_plan *p, struct train_job *j,
 	unsigned folds = g->n > RIDGE_ROWS_FULL ? MIN(j->folds, RIDGE_FOLDS_FEW) : j->folds, f;
 	double *sum = matrix_new(grid_len * g->cols, sizeof(double)), rows = 0;
 	enum err_code rc = ERR_OK;
+	size_t cells = g->n * g->cols, l;
 	struct split s;
-	size_t l;
 
+	g->tried = matrix_new(grid_len * cells, sizeof(float));
+	for (l = 0; l < grid_len * cells; l++)
+		g->tried[l] = NAN;
 	for (f = 0; f < folds && rc == ERR_OK; f++) {
 		split_init(&s, g, p, j, f);
 		for (l = 0; l < grid_len && rc == ERR_OK && s.in_len > 0; l++) {
 			rc = train_progress(j, "cross-validation",
 				((double)f + (double)l / (double)grid_len) / folds, e);
 			if (rc == ERR_OK)
-				split_try(&s, g, grid[l], sum + l * g->cols);
+				split_try(&s, g, grid[l], g->tried + l * cells, sum + l * g->cols);
 		}
 		rows += (double)s.out_len;
 		split_fini(&s);
@@ -305,6 +313,29 @@ ridge_freedom(const float *factor, size_t n, double lambda, uint64_t seed)
 	free(probe);
 	free(solved);
 	return MAX(0.0, (double)n - lambda * trace / RIDGE_PROBES);
+}
+
+/* What cross-validation guessed at the chosen strengths, turned back to the outputs. */
+static void
+group_held(struct ridge *out, const struct group *g, const double *grid, size_t grid_len)
+{
+	float *turned = matrix_new(g->cols, sizeof(float)), v;
+	size_t i, k, c, l;
+
+	for (i = 0; i < g->n; i++) {
+		for (k = 0; k < g->cols; k++) {
+			for (l = 0; l + 1 < grid_len && grid[l] != g->lambda[k]; l++)
+				;
+			turned[k] = g->tried[(l * g->n + i) * g->cols + k];
+		}
+		for (k = 0; k < g->cols; k++) {
+			v = k < g->scores ? 0 : turned[k];
+			for (c = 0; k < g->scores && c < g->scores; c++)
+				v += g->turn[c * g->scores + k] * turned[c];
+			out->held[g->row[i] * out->outputs + g->output[k]] = g->mean[k] + v;
+		}
+	}
+	free(turned);
 }
 
 /* Solve with the chosen strengths; alpha and errors turned back to the outputs. */
@@ -397,6 +428,9 @@ ridge_solve(struct ridge *out, const struct ridge_plan *plan, struct train_job *
 	out->alpha = matrix_new(j->n * plan->outputs, sizeof(float));
 	out->mean = matrix_new(plan->outputs, sizeof(float));
 	out->error = matrix_new(plan->outputs, sizeof(float));
+	out->held = matrix_new(j->n * plan->outputs, sizeof(float));
+	for (k = 0; k < j->n * plan->outputs; k++)
+		out->held[k] = NAN;
 	for (k = 0; k < plan->outputs && rc == ERR_OK; k++) {
 		if (done[k])
 			continue;
@@ -405,6 +439,7 @@ ridge_solve(struct ridge *out, const struct ridge_plan *plan, struct train_job *
 		rc = group_validate(&g, plan, j, grid, grid_len, e);
 		if (rc == ERR_OK) {
 			group_finish(out, &g, plan, j, grid, grid_len);
+			group_held(out, &g, grid, grid_len);
 			ridge_account(out, &g, &cells);
 		}
 		group_fini(&g);

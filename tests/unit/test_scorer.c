@@ -312,6 +312,59 @@ Test(scorer, knows_its_error)
 	}
 }
 
+/* Two models: each answers prompts of its own kind, or both anything by lot. */
+static void
+rivals_init(struct dataset *d, bool kinds)
+{
+	AUTO(buf_fini) struct buf text = BUF_INIT;
+	struct rng r = {11};
+	struct err e;
+
+	for (size_t i = 0; i < WORLD_ROWS; i++) {
+		bool hard = rng_below(&r, 2) == 1;
+		const char *const *words = hard ? hard_words : easy_words;
+		int a = kinds ? !hard : (int)rng_below(&r, 2);
+		int b = kinds ? hard : (int)rng_below(&r, 2);
+
+		buf_addf(&text, "{\"dataset\":\"rivals\",\"prompt\":\"no. %zu:", i);
+		for (unsigned k = 0; k < 9; k++)
+			buf_addf(&text, " %s", words[rng_below(&r, 8)]);
+		buf_addf(&text, "\",\"scores\":{\"a\":%d,\"b\":%d}}\n", a, b);
+	}
+	cr_assert_eq(dataset_add(d, "rivals", text.data, text.len, &e), ERR_OK, "%s", e.text);
+}
+
+/* The lead that a guess needs. */
+static double
+rivals_error(bool kinds, enum scorer_id id)
+{
+	AUTO(dataset_free) struct dataset d = {.rows = NULL};
+	AUTO(scorer_free) struct scorer *s = NULL;
+	AUTO(buf_fini) struct buf file = BUF_INIT;
+	const struct train_options o = {.seed = 1, .threads = 1};
+	const struct scorer_input in = {.text = "cat", .len = 3};
+	struct scorer_guess out[2];
+	void *scratch;
+	struct err e;
+
+	rivals_init(&d, kinds);
+	cr_assert_eq(train_run(&file, NULL, &d, NULL, 0, id, &o, &e), ERR_OK, "%s", e.text);
+	cr_assert_eq(scorer_open(&s, id, "f", file.data, file.len, &e), ERR_OK);
+	scratch = scratch_new(s);
+	scorer_guess(s, out, &in, scratch);
+	free(scratch);
+	return (double)fmaxf(out[0].error, out[1].error);
+}
+
+Test(scorer, asks_for_a_larger_lead_where_leaving_the_best_single_model_does_not_pay)
+{
+	static const enum scorer_id ids[] = {SCORER_LINEAR, SCORER_KNN, SCORER_ENSEMBLE};
+
+	for (size_t i = 0; i < ARRAY_LEN(ids); i++)
+		cr_expect_gt(rivals_error(false, ids[i]), 5 * rivals_error(true, ids[i]), "%s",
+			scorer_name(ids[i]));
+}
+
 Test(scorer, refuses_damaged_files)
 {
 	AUTO(world_fini) struct world w;
