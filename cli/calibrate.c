@@ -367,20 +367,20 @@ enum cli_exit
 cli_calibrate(const struct cli *cli)
 {
 	AUTO(calibration_fini) struct calibration c = {.scorer = {.id = SCORERS}};
-	struct cli with_default = *cli;
+	const char *named = cli->values['s'];
 	char spec[64];
 	enum cli_exit code;
 
 	/* A name alone means the file that comes with shunt, as in a route. */
-	if (cli->values['s'] != NULL && strchr(cli->values['s'], ':') == NULL) {
-		enum scorer_id id = scorer_find(cli->values['s'], strlen(cli->values['s']));
+	if (named != NULL && strchr(named, ':') == NULL) {
+		enum scorer_id id = scorer_find(named, strlen(named));
 
 		if (id < SCORERS && scorer_kind(id) == SCORER_KIND_TRAINED) {
-			(void)snprintf(spec, sizeof(spec), "%s:default", cli->values['s']);
-			with_default.values['s'] = spec;
+			(void)snprintf(spec, sizeof(spec), "%s:default", named);
+			named = spec;
 		}
 	}
-	code = lab_scorer_open(&c.scorer, &with_default);
+	code = lab_scorer_open(&c.scorer, cli, named);
 	if (code == CLI_OK && c.scorer.open == NULL)
 		code = lab_fail(cli, "this scorer stands in no route: it has no threshold");
 	if (code == CLI_OK)

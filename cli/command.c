@@ -37,12 +37,13 @@ static const struct command commands[] = {
 		"the newest records of requests and attempts",
 		"Reads the journal's files; FOLDER is STATE_DIR/journal of the config unless given.\n"
 		"Needs no daemon. --json prints the records as they are, one a line.\n"},
-	{"eval", "[FILE]...", "dtswSmkOxPpebgjh", 0, CLI_FILES_MAX, cli_eval,
+	{"eval", "[FILE]...", "dtsAwSmkOxPpebgjh", 0, CLI_FILES_MAX, cli_eval,
 		"what a scorer gains over the best single model",
 		"A trained scorer without a file is cross-validated: trained on the other folds\n"
 		"(equal prompts are in one fold). With --train-data it is trained on those files\n"
 		"alone. NAME:FILE reads a scorer file, NAME:default the one that comes with shunt.\n"
-		"Scorers: those of routes, and chars, id, oracle to check the figures by.\n"},
+		"Scorers: those of routes, and chars, id, oracle to check the figures by. Exit code 1\n"
+		"where it is not surely better than that of --against.\n"},
 	{"train", "[FILE]...", "dsoekOgjh", 0, CLI_FILES_MAX, cli_train,
 		"make a scorer's file from routing data",
 		"The same data, seed and threads give the same bytes. Ctrl-C leaves no file.\n"},
@@ -100,6 +101,8 @@ static const struct option_row {
 	{{"only", required_argument, NULL, 'O'}, "PREFIX",
 		"of --data, only rows whose dataset begins so"},
 	{{"scorer", required_argument, NULL, 's'}, "NAME[:FILE]", "the scorer"},
+	{{"against", required_argument, NULL, 'A'}, "NAME[:FILE]",
+		"compare with this scorer on the same rows, by what a daemon would choose"},
 	{{"weak", required_argument, NULL, 'w'}, "MODEL", "the cheap model of a pair"},
 	{{"strong", required_argument, NULL, 'S'}, "MODEL", "the good model of a pair"},
 	{{"many", no_argument, NULL, 'm'}, "", "choose among all models, even of two"},

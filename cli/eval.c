@@ -8,29 +8,43 @@
 
 #include "cli/eval.h"
 
+/* One scorer and what it is worth. */
+struct eval_side {
+	struct lab_scorer scorer;
+	struct predict_plan plan;
+	struct predictions p;
+	struct evaluation v;
+	struct report_labels labels;
+};
+
 /* One evaluation while it is put together. */
 struct eval {
 	struct dataset d;
 	size_t train_len; /* the first rows of d are those of --train-data */
-	struct lab_scorer scorer;
 	struct lab_choice choice;
 	struct predict_plan plan;
-	struct predictions p;
 	struct evaluate_options options;
 	struct evaluate_price *prices;
-	struct evaluation v;
-	struct report_labels labels;
 	unsigned folds;
 	struct train_options train;
+	struct eval_side own, against;
+	struct evaluate_match match;
 };
+
+static void
+eval_side_fini(struct eval_side *s)
+{
+	evaluate_fini(&s->v);
+	predict_fini(&s->p);
+	lab_scorer_fini(&s->scorer);
+}
 
 static void
 eval_fini(struct eval *e)
 {
-	evaluate_fini(&e->v);
-	predict_fini(&e->p);
+	eval_side_fini(&e->own);
+	eval_side_fini(&e->against);
 	lab_choice_fini(&e->choice);
-	lab_scorer_fini(&e->scorer);
 	dataset_free(&e->d);
 	free(e->prices);
 }
@@ -123,7 +137,7 @@ eval_cost(struct eval *e, const struct cli *cli)
 }
 
 static enum err_code
-eval_train(struct eval *e, struct err *err)
+eval_train(struct eval *e, struct eval_side *s, struct err *err)
 {
 	uint32_t *rows;
 	enum err_code code;
@@ -135,35 +149,35 @@ eval_train(struct eval *e, struct err *err)
 			.folds = e->folds,
 			.seed = e->plan.seed};
 
-		e->labels.mode = "cross-validated";
-		e->labels.folds = e->folds;
-		return predict_folds(&e->p, &e->plan, 1, &v, e->scorer.id, &e->train, err);
+		s->labels.mode = "cross-validated";
+		s->labels.folds = e->folds;
+		return predict_folds(&s->p, &s->plan, 1, &v, s->scorer.id, &e->train, err);
 	}
-	e->labels.mode = "transfer";
+	s->labels.mode = "transfer";
 	rows = calloc(e->train_len, sizeof(*rows));
 	CHECK(rows != NULL);
 	for (size_t i = 0; i < e->train_len; i++)
 		rows[i] = (uint32_t)i;
-	code = predict_transfer(&e->p, &e->plan, e->scorer.id, &e->train, rows, e->train_len, err);
+	code = predict_transfer(&s->p, &s->plan, s->scorer.id, &e->train, rows, e->train_len, err);
 	free(rows);
 	return code;
 }
 
 static enum err_code
-eval_predict(struct eval *e, const struct cli *cli, struct err *err)
+eval_predict(struct eval *e, struct eval_side *s, const struct cli *cli, struct err *err)
 {
 	struct lab_progress bar;
 	enum err_code code;
 
-	e->labels.mode = "fixed";
-	if (e->scorer.reference < REFERENCES) {
-		e->plan.noise = PREDICT_PLAIN;
-		return predict_reference(&e->p, &e->plan, e->scorer.reference, err);
+	s->labels.mode = "fixed";
+	if (s->scorer.reference < REFERENCES) {
+		s->plan.noise = PREDICT_PLAIN;
+		return predict_reference(&s->p, &s->plan, s->scorer.reference, err);
 	}
-	if (e->scorer.open != NULL) {
-		if (e->scorer.path != NULL)
-			e->labels.mode = "file";
-		return predict_scorer(&e->p, &e->plan, e->scorer.open, err);
+	if (s->scorer.open != NULL) {
+		if (s->scorer.path != NULL)
+			s->labels.mode = "file";
+		return predict_scorer(&s->p, &s->plan, s->scorer.open, err);
 	}
 	/* Of models that nobody asks about, nothing has to be learned. */
 	e->train.models = e->plan.models;
@@ -171,60 +185,90 @@ eval_predict(struct eval *e, const struct cli *cli, struct err *err)
 	lab_progress_begin(&bar, cli);
 	e->train.progress = lab_progress_step;
 	e->train.progress_arg = &bar;
-	code = eval_train(e, err);
+	code = eval_train(e, s, err);
 	lab_progress_end(&bar);
+	return code;
+}
+
+static enum cli_exit
+eval_side_run(struct eval *e, struct eval_side *s, const struct cli *cli)
+{
+	struct err err;
+
+	s->plan = e->plan;
+	s->labels.scorer = s->scorer.name;
+	s->labels.left_out = e->choice.left_out;
+	s->labels.cost = e->options.cost;
+	if (eval_predict(e, s, cli, &err) != ERR_OK ||
+		evaluate(&s->v, &s->plan, &s->p, &e->options, &err) != ERR_OK)
+		return lab_fail(cli, err.text);
+	return CLI_OK;
+}
+
+static enum cli_exit
+eval_scorers(struct eval *e, const struct cli *cli)
+{
+	enum cli_exit code = lab_scorer_open(&e->own.scorer, cli, cli->values['s']);
+
+	if (code == CLI_OK && cli->values['A'] != NULL)
+		code = lab_scorer_open(&e->against.scorer, cli, cli->values['A']);
+	if (code == CLI_OK && cli->train_data.len > 0 &&
+		(e->own.scorer.open != NULL || e->own.scorer.reference < REFERENCES)) {
+		(void)fputs("shunt eval: --train-data trains, but this scorer is trained already "
+			    "or never\n",
+			cli->err);
+		code = CLI_USAGE;
+	}
 	return code;
 }
 
 static enum cli_exit
 eval_run(struct eval *e, const struct cli *cli)
 {
-	struct err err;
 	enum cli_exit code = eval_numbers(e, cli);
 
 	if (code == CLI_OK)
-		code = lab_scorer_open(&e->scorer, cli);
-	if (code == CLI_OK && cli->train_data.len > 0 &&
-		(e->scorer.open != NULL || e->scorer.reference < REFERENCES)) {
-		(void)fputs("shunt eval: --train-data trains, but this scorer is trained already "
-			    "or never\n",
-			cli->err);
-		code = CLI_USAGE;
-	}
+		code = eval_scorers(e, cli);
 	if (code == CLI_OK)
 		code = eval_data(e, cli);
 	if (code == CLI_OK)
 		code = eval_cost(e, cli);
+	if (code == CLI_OK)
+		code = eval_side_run(e, &e->own, cli);
+	if (code != CLI_OK || cli->values['A'] == NULL)
+		return code;
+	code = eval_side_run(e, &e->against, cli);
 	if (code != CLI_OK)
 		return code;
-	e->labels.scorer = e->scorer.name;
-	e->labels.left_out = e->choice.left_out;
-	e->labels.cost = e->options.cost;
-	if (eval_predict(e, cli, &err) != ERR_OK ||
-		evaluate(&e->v, &e->plan, &e->p, &e->options, &err) != ERR_OK)
-		return lab_fail(cli, err.text);
+	e->match = (struct evaluate_match){
+		.against = cli->values['A'], .mode = e->against.labels.mode};
+	evaluate_match(&e->match, &e->own.v, &e->against.v, e->options.draws);
+	e->own.labels.match = &e->match;
 	return CLI_OK;
 }
 
 enum cli_exit
 cli_eval(const struct cli *cli)
 {
-	AUTO(eval_fini) struct eval e = {.scorer = {.id = SCORERS}};
+	AUTO(eval_fini) struct eval e = {.folds = 0};
+	const struct report_labels *labels = &e.own.labels;
 	struct err err;
 	enum cli_exit code = eval_run(&e, cli);
 
 	if (code != CLI_OK)
 		return code;
+	if (labels->match != NULL && !labels->match->better)
+		code = CLI_BAD_NEWS;
 	if (cli->values['p'] != NULL &&
-		plot_evaluation(cli->values['p'], &e.v, &e.labels, &err) != ERR_OK)
+		plot_evaluation(cli->values['p'], &e.own.v, labels, &err) != ERR_OK)
 		code = lab_fail(cli, err.text);
 	if (cli->output == CLI_JSON) {
 		AUTO(buf_fini) struct buf out = BUF_INIT;
 
-		report_json(&out, &e.v, &e.labels);
+		report_json(&out, &e.own.v, labels);
 		(void)fprintf(cli->out, "%s\n", buf_str(&out));
 	} else {
-		eval_print(&e.v, &e.labels, cli->out);
+		eval_print(&e.own.v, labels, cli->out);
 	}
 	return code;
 }

@@ -214,6 +214,14 @@ print_rest(const struct evaluation *v, FILE *to)
 	(void)fputc('\n', to);
 }
 
+static void
+print_match(const struct evaluate_match *m, double scale, FILE *to)
+{
+	(void)fprintf(to, "Against %s (%s): %+.2f [%+.2f, %+.2f] points: %s.\n", m->against, m->mode,
+		m->gain * scale, m->gain_ci95.low * scale, m->gain_ci95.high * scale,
+		m->better ? "better" : "not surely better");
+}
+
 void
 eval_print(const struct evaluation *v, const struct report_labels *labels, FILE *to)
 {
@@ -236,4 +244,6 @@ eval_print(const struct evaluation *v, const struct report_labels *labels, FILE 
 	eval_print_gain(gain, sizeof(gain), &v->routed, points(v));
 	(void)fprintf(to, "\n%s %s: %s points.\n", labels->scorer,
 		evaluate_verdict_text(v->verdict), gain);
+	if (labels->match != NULL)
+		print_match(labels->match, points(v), to);
 }

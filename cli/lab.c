@@ -104,9 +104,9 @@ scorer_load(struct lab_scorer *s, const struct cli *cli)
 }
 
 enum cli_exit
-lab_scorer_open(struct lab_scorer *out, const struct cli *cli)
+lab_scorer_open(struct lab_scorer *out, const struct cli *cli, const char *spec)
 {
-	const char *spec = cli->values['s'], *colon;
+	const char *colon;
 
 	*out = (struct lab_scorer){.id = SCORERS, .reference = REFERENCES};
 	if (spec == NULL) {

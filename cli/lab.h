@@ -34,7 +34,7 @@ struct lab_scorer {
 	struct buf data; /* the file's bytes */
 	struct scorer *open; /* NULL: has to be trained first, or a reference */
 };
-enum cli_exit lab_scorer_open(struct lab_scorer *out, const struct cli *cli);
+enum cli_exit lab_scorer_open(struct lab_scorer *out, const struct cli *cli, const char *spec);
 void lab_scorer_fini(struct lab_scorer *s);
 
 enum lab_rows { LAB_SCORED, LAB_PROMPTS };

@@ -74,7 +74,7 @@ training_options(struct training *t, const struct cli *cli)
 		(void)fputs("shunt train: --out FILE is missing\n", cli->err);
 		return CLI_USAGE;
 	}
-	code = lab_scorer_open(&t->scorer, cli);
+	code = lab_scorer_open(&t->scorer, cli, cli->values['s']);
 	if (code != CLI_OK)
 		return code;
 	if (t->scorer.path != NULL || t->scorer.id == SCORERS ||

@@ -13,7 +13,7 @@ _shunt_lab() {
 _shunt() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}
 	local commands='status route models check journal eval train calibrate tokenize encode bench chaos fault version help'
-	local scorers='linear knn elo cluster mlp mf irt heuristic random weak strong chars id oracle'
+	local scorers='linear ensemble knn elo cluster mlp mf irt heuristic random weak strong chars id oracle'
 	COMPREPLY=()
 
 	case $prev in
@@ -40,7 +40,7 @@ _shunt() {
 	--last | --request | -u | --url | -r | --route | --only | --weak | --strong | --strong-pct | --quality | --folds | --seed | --threads | --resamples | --minutes)
 		return
 		;;
-	--scorer)
+	--scorer | --against)
 		mapfile -t COMPREPLY < <(compgen -W "$scorers" -- "$cur")
 		return
 		;;
@@ -75,7 +75,7 @@ _shunt() {
 		fi
 		;;
 	eval)
-		_shunt_lab '--train-data --only --scorer --weak --strong --many --folds --cost-source --prices --plot --seed --resamples --threads'
+		_shunt_lab '--train-data --only --scorer --against --weak --strong --many --folds --cost-source --prices --plot --seed --resamples --threads'
 		;;
 	train)
 		_shunt_lab '--only --scorer --out --seed --folds --threads'

@@ -38,6 +38,7 @@ evaluate_fini(struct evaluation *v)
 	free(v->means);
 	free(v->costs);
 	free(v->sources);
+	free(v->earned);
 	*v = (struct evaluation){.rows = 0};
 }
 
@@ -259,6 +260,9 @@ measure_choices(struct evaluating *w)
 	measure_sources(w);
 	evaluate_abstain(w);
 	measure_choice(&v->abstaining, w);
+	v->earned = evaluate_alloc(w->plan->len, sizeof(*v->earned));
+	for (size_t i = 0; i < w->plan->len; i++)
+		v->earned[i] = w->score[i * w->plan->models_len + w->chosen[i]];
 	if (w->cost != NULL)
 		evaluate_frontier(w);
 	v->ece = measure_ece(w);
@@ -299,4 +303,21 @@ evaluate(struct evaluation *out, const struct predict_plan *plan, const struct p
 		measure_pair(&w);
 	measure_choices(&w);
 	return ERR_OK;
+}
+
+void
+evaluate_match(struct evaluate_match *out, const struct evaluation *v,
+	const struct evaluation *other, unsigned draws)
+{
+	double *gains = evaluate_alloc(v->rows, sizeof(*gains));
+
+	CHECK(v->rows == other->rows);
+	for (size_t i = 0; i < v->rows; i++) {
+		gains[i] = v->earned[i] - other->earned[i];
+		out->gain += gains[i] / (double)v->rows;
+	}
+	out->quality = other->abstaining.quality;
+	bootstrap_mean(&out->gain_ci95, gains, v->rows, draws, v->plan->seed);
+	out->better = out->gain_ci95.low > 0;
+	free(gains);
 }

@@ -97,8 +97,21 @@ struct evaluation {
 	unsigned trainings;
 	struct evaluate_source *sources;
 	size_t sources_len;
+	double *earned; /* by row: score of the model that a daemon would choose */
+};
+
+/* A scorer against another one on the same rows, by what a daemon would choose. */
+struct evaluate_match {
+	const char *against; /* its name and mode */
+	const char *mode;
+	double quality, gain; /* the other's mean score; what this one has more */
+	struct interval gain_ci95;
+	bool better; /* the whole interval lies above 0 */
 };
 
 MUST enum err_code evaluate(struct evaluation *out, const struct predict_plan *plan,
 	const struct predictions *p, const struct evaluate_options *o, struct err *e);
+/* Both evaluations are of the same plan. */
+void evaluate_match(struct evaluate_match *out, const struct evaluation *v,
+	const struct evaluation *other, unsigned draws);
 void evaluate_fini(struct evaluation *v);

@@ -188,6 +188,20 @@ put_flips(struct buf *out, const struct evaluation *v)
 	json_put_end(out, '}');
 }
 
+static void
+put_match(struct buf *out, const struct evaluate_match *m)
+{
+	json_put_key(out, "against");
+	json_put_begin(out, '{');
+	json_put_member_str(out, "scorer", m->against);
+	json_put_member_str(out, "mode", m->mode);
+	json_put_member_double(out, "quality", m->quality);
+	json_put_member_double(out, "gain", m->gain);
+	put_interval(out, "gain_ci95", &m->gain_ci95);
+	json_put_member_bool(out, "better", m->better);
+	json_put_end(out, '}');
+}
+
 void
 report_json(struct buf *out, const struct evaluation *v, const struct report_labels *labels)
 {
@@ -218,5 +232,7 @@ report_json(struct buf *out, const struct evaluation *v, const struct report_lab
 	json_put_member_u64(out, "file_bytes", v->file_bytes);
 	put_models(out, v);
 	put_sources(out, v);
+	if (labels->match != NULL)
+		put_match(out, labels->match);
 	json_put_end(out, '}');
 }

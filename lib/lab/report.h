@@ -14,6 +14,7 @@ struct report_labels {
 	unsigned folds;	  /* 0: none */
 	size_t left_out;  /* rows that lack a candidate's score */
 	enum cost_source cost;
+	const struct evaluate_match *match; /* NULL: against no other scorer */
 };
 
 void report_json(struct buf *out, const struct evaluation *v, const struct report_labels *labels);
