@@ -217,8 +217,8 @@ print_rest(const struct evaluation *v, FILE *to)
 static void
 print_match(const struct evaluate_match *m, double scale, FILE *to)
 {
-	(void)fprintf(to, "Against %s (%s): %+.2f [%+.2f, %+.2f] points: %s.\n", m->against, m->mode,
-		m->gain * scale, m->gain_ci95.low * scale, m->gain_ci95.high * scale,
+	(void)fprintf(to, "Against %s (%s): %+.2f [%+.2f, %+.2f] points: %s.\n", m->against,
+		m->mode, m->gain * scale, m->gain_ci95.low * scale, m->gain_ci95.high * scale,
 		m->better ? "better" : "not surely better");
 }
 

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "lib/base/clock.h"
+#include "lib/lab/overlap.h"
 #include "lib/lab/predict.h"
 #include "lib/lab/rng.h"
 
@@ -234,38 +235,21 @@ trained_ask(struct predictions *out, const struct trained *t, const struct predi
 	return ask_rows(out, plan, t->s, origin, which, which_len, e);
 }
 
-static int
-compare_hashes(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return x < y ? -1 : x > y;
-}
-
 enum err_code
 predict_transfer(struct predictions *out, const struct predict_plan *plan, enum scorer_id id,
 	const struct train_options *o, const uint32_t *train_rows, size_t train_len, struct err *e)
 {
 	AUTO(trained_fini) struct trained t = {.s = NULL};
-	uint64_t *asked = zeroed(plan->len, sizeof(*asked));
 	uint32_t *kept = zeroed(train_len, sizeof(*kept));
-	size_t kept_len = 0;
+	size_t kept_len =
+		overlap_filter(kept, plan->d, train_rows, train_len, plan->rows, plan->len);
 	enum err_code code;
 
-	for (size_t i = 0; i < plan->len; i++)
-		asked[i] = plan->d->rows[plan->rows[i]].hash;
-	qsort(asked, plan->len, sizeof(*asked), compare_hashes);
-	for (size_t i = 0; i < train_len; i++) {
-		if (bsearch(&plan->d->rows[train_rows[i]].hash, asked, plan->len, sizeof(*asked),
-			    compare_hashes) == NULL)
-			kept[kept_len++] = train_rows[i];
-	}
 	code = kept_len > 0 ? trained_init(&t, plan->d, id, o, kept, kept_len, e)
 			    : err_set(e, ERR_INPUT,
 				      "no training row has a prompt that is not asked about");
 	if (code == ERR_OK)
 		code = trained_ask(out, &t, plan, ORIGIN_OWN, NULL, plan->len, e);
-	free(asked);
 	free(kept);
 	return code;
 }
@@ -287,19 +271,22 @@ fold_progress(void *arg, const char *stage, double done)
 		f->outer->progress_arg, text, ((double)f->fold + done) / (double)f->folds);
 }
 
-/* The rows of one fold, and the others. */
+/* The others than the rows of one fold that may be trained on for it. */
 static size_t
 fold_split(uint32_t *others, size_t *inside, const struct predict_validation *v, unsigned fold)
 {
+	uint32_t *asked = zeroed(v->len, sizeof(*asked));
 	size_t n = 0;
 
 	*inside = 0;
 	for (size_t i = 0; i < v->len; i++) {
 		if (dataset_fold(&v->d->rows[v->rows[i]], v->folds, v->seed) == fold)
-			(*inside)++;
+			asked[(*inside)++] = v->rows[i];
 		else
 			others[n++] = v->rows[i];
 	}
+	n = overlap_filter(others, v->d, others, n, asked, *inside);
+	free(asked);
 	return n;
 }
 

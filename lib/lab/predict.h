@@ -72,7 +72,8 @@ MUST enum err_code predict_reference(struct predictions *out, const struct predi
 	enum reference r, struct err *e);
 
 /*
- * Train on train_rows and ask: rows whose prompt is among the plan's are left out of the training.
+ * Train on train_rows and ask: rows that overlap with the plan's (overlap.h) are left out of the
+ * training.
  */
 MUST enum err_code predict_transfer(struct predictions *out, const struct predict_plan *plan,
 	enum scorer_id id, const struct train_options *o, const uint32_t *train_rows,

@@ -32,9 +32,9 @@ struct margin {
 	const struct train_job *j;
 	const float *held; /* n of stride; NaN: not guessed */
 	size_t stride;
-	uint64_t *pool;	   /* n: a hash of which models have a score; 0: the pool is done */
+	uint64_t *pool; /* n: a hash of which models have a score; 0: the pool is done */
 	uint32_t *members; /* rows of the pool at hand */
-	uint32_t *family;  /* models_len: models of one family share a scale */
+	uint32_t *family; /* models_len: models of one family share a scale */
 	struct leap *leaps; /* n */
 	size_t leaps_len;
 };

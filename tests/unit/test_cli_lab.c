@@ -221,14 +221,15 @@ Test(cli_lab, a_scorer_is_promoted_only_if_it_is_surely_better)
 	better = RUN("eval", "--scorer", "oracle", "--against", "random", "--weak", "small",
 		"--strong", "big", "--data", at("a.jsonl"), "--json");
 	cr_expect_eq(better.code, CLI_OK, "%s", better.err);
-	cr_expect_not_null(strstr(better.out, "\"against\":{\"scorer\":\"random\""), "%s", better.out);
+	cr_expect_not_null(
+		strstr(better.out, "\"against\":{\"scorer\":\"random\""), "%s", better.out);
 	cr_expect_not_null(strstr(better.out, "\"better\":true"), "%s", better.out);
 	same = RUN("eval", "--scorer", "oracle", "--against", "oracle", "--data", at("a.jsonl"));
 	cr_expect_eq(same.code, CLI_BAD_NEWS, "%s", same.err);
-	cr_expect_not_null(strstr(same.out, "+0.00 [+0.00, +0.00] points: not surely better"), "%s",
-		same.out);
-	worse = RUN("eval", "--scorer", "random", "--against", "linear", "--weak", "small", "--strong",
-		"big", "--data", at("a.jsonl"), "--json");
+	cr_expect_not_null(
+		strstr(same.out, "+0.00 [+0.00, +0.00] points: not surely better"), "%s", same.out);
+	worse = RUN("eval", "--scorer", "random", "--against", "linear", "--weak", "small",
+		"--strong", "big", "--data", at("a.jsonl"), "--json");
 	cr_expect_eq(worse.code, CLI_BAD_NEWS, "%s", worse.err);
 	cr_expect_not_null(strstr(worse.out, "\"better\":false"), "%s", worse.out);
 }
