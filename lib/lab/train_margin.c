@@ -7,7 +7,7 @@
  * that depends on how many models there are to be wrong about and on how much they differ. So the
  * errors are scaled until that rule gains most on rows whose guesses come from scorers that had not
  * seen them, less two standard errors of the gain: where nothing is to be gained for certain, no
- * lead is large enough.
+ * lead that was seen is large enough.
  *
  * Rows that have scores of the same models form a pool, with its own best single model; models that
  * meet in a pool share a scale.
@@ -166,7 +166,7 @@ margin_scale(struct margin *g)
 	size_t i;
 
 	qsort(g->leaps, g->leaps_len, sizeof(*g->leaps), leap_compare);
-	scale = g->leaps[0].ratio;
+	scale = MAX(g->leaps[0].ratio, 1.0); /* beyond all of them, and beyond the standard error */
 	for (i = 0; i < g->leaps_len; i++) {
 		sum += g->leaps[i].gain;
 		squares += g->leaps[i].gain * g->leaps[i].gain;
