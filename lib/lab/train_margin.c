@@ -6,7 +6,7 @@
  * guesses. A standard error says how uncertain a lead is, not how large it must be to be worth it:
  * that depends on how many models there are to be wrong about and on how much they differ. So the
  * errors are scaled until that rule gains most on rows whose guesses come from scorers that had not
- * seen them, less two standard errors of the gain: where nothing is to be gained for certain, no
+ * seen them, less three standard errors of the gain: where nothing is to be gained for certain, no
  * lead that was seen is large enough.
  *
  * Rows that have scores of the same models form a pool, with its own best single model; models that
@@ -20,7 +20,8 @@
 enum { POOL_ROWS_MIN = 30 };
 
 static const double MARGIN_LEAST = 0.05;
-static const double MARGIN_DOUBT = 2; /* standard errors that a gain must be worth */
+/* Standard errors that a gain must be worth; more than two, as the best of many margins is kept. */
+static const double MARGIN_DOUBT = 3;
 
 /* A row where another model is guessed ahead of the best single one. */
 struct leap {
