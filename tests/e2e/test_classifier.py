@@ -116,9 +116,16 @@ class Load:
         self.d = d
         self.seen, self.bad = Counter(), []
         self.stop = threading.Event()
-        self.threads = [threading.Thread(target=self.run) for _ in range(clients)]
+        self.done = [0] * clients
+        self.threads = [threading.Thread(target=self.run, args=(n,)) for n in range(clients)]
 
-    def run(self):
+    def turn_over(self):
+        """Wait until each request that is under way now is over, and one more."""
+        before = list(self.done)
+        until("each client had answers", lambda: all(
+            now >= then + 2 for now, then in zip(self.done, before)), 20)
+
+    def run(self, n):
         with self.d.client() as c:
             for i in itertools.count():
                 if self.stop.is_set():
@@ -134,6 +141,7 @@ class Load:
                         self.bad.append(r.text)
                 except httpx.HTTPError as e:
                     self.bad.append(repr(e))
+                self.done[n] += 1
 
     def __enter__(self):
         for t in self.threads:
@@ -282,6 +290,7 @@ def test_a_killed_classifier_is_back_on_the_same_segment(daemon, model):
             assert embed(d).status_code == 200
             took.append((time.monotonic() - killed) * 1000)
             new = d.wait_worker(victim)
+            load.turn_over()  # the second death under one request is its end
     assert not load.bad, load.bad[:5]
     assert set(load.seen) == {(128,)} and sum(load.seen.values()) > KILLS
     times = [datetime.fromisoformat(t) for t in re.findall(

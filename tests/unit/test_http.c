@@ -817,7 +817,8 @@ drain_then_send(void *arg)
 
 	r->then = NULL;
 	http_server_drain(&r->server);
-	loop_change(r->loop, &r->client, EPOLLIN | EPOLLOUT);
+	if (r->send.len > 0)
+		loop_change(r->loop, &r->client, EPOLLIN | EPOLLOUT);
 }
 
 Test(http, a_new_connection_of_a_draining_server_is_answered)
