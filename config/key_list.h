@@ -148,9 +148,9 @@ CONFIG_KEY(BREAKER, retry_burst, COUNT, breaker.retry_burst, "100", 0, 100000, "
 
 CONFIG_SECTION(QUEUE, struct config, "queue",
 	"Requests that wait while all who could answer them have `max_in_flight` calls. Of each gateway.")
-CONFIG_KEY(QUEUE, max, COUNT, queue.max, "512", 0, 65536, "requests",
+CONFIG_KEY(QUEUE, max, COUNT, queue.max, "512", 0, 4096, "requests",
 	"more are refused, or take the place of one with a lower priority; 0: nobody waits")
-CONFIG_KEY(QUEUE, max_per_user, COUNT, queue.max_per_user, "256", 1, 65536, "requests",
+CONFIG_KEY(QUEUE, max_per_user, COUNT, queue.max_per_user, "256", 1, 4096, "requests",
 	"of one user: the name of its key, a key without a name, a Unix user, else an IP address")
 CONFIG_KEY(QUEUE, max_bytes, SIZE, queue.max_bytes, "256MiB", 1024, 1099511627776, "",
 	"of the bodies of all that wait")

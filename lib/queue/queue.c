@@ -390,6 +390,13 @@ flow_pay(struct queue_flow *f, int64_t quantum)
 	f->balance = MIN(f->balance, DEBT_MAX * quantum);
 }
 
+/* Nobody saves up turns while others are served elsewhere. */
+static uint64_t
+level_pass(const struct queue *q, const struct queue_level *l)
+{
+	return MAX(l->pass, q->pass);
+}
+
 struct queue_item *
 queue_next(struct queue *q, unsigned server, uint64_t cost)
 {
@@ -400,7 +407,7 @@ queue_next(struct queue *q, unsigned server, uint64_t cost)
 	CHECK(quantum > 0);
 	for (unsigned level = 0; level < QUEUE_LEVELS; level++)
 		if (level_waits(&q->levels[level], server) &&
-			(l == NULL || q->levels[level].pass < l->pass))
+			(l == NULL || level_pass(q, &q->levels[level]) < level_pass(q, l)))
 			l = &q->levels[level];
 	/* ends: each round of the ring brings whoever waits for it a quantum nearer */
 	for (struct queue_flow *f = l == NULL ? NULL : l->turn; f != NULL; f = f->next) {
@@ -425,8 +432,8 @@ queue_take(struct queue *q, struct queue_item *item, uint64_t cost)
 	struct queue_level *l = &q->levels[item->level];
 
 	CHECK(item->waits);
-	q->pass = l->pass;
-	l->pass += level_step[item->level];
+	q->pass = level_pass(q, l);
+	l->pass = q->pass + level_step[item->level];
 	item->cost = MIN(cost, (uint64_t)INT64_MAX / 4);
 	f->balance -= (int64_t)item->cost;
 	if (f->balance <= 0) {

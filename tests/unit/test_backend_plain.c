@@ -472,6 +472,40 @@ Test(backend_plain, nobody_gets_what_came_behind_another_answer)
 	}
 }
 
+static int told[2]; /* a pipe from the server */
+
+static void
+play_more_than_asked_later(int listener)
+{
+	int fd = meet(listener);
+
+	hear(fd, "{}");
+	say(fd, OK "Content-Length: 3\r\n\r\nyes");
+	hear(told[0], "go");
+	say(fd, OK "Content-Length: 9\r\n\r\nsomebody's");
+	say(told[0], "said");
+	fd = meet(listener);
+	hear(fd, "{}");
+	say(fd, OK "Content-Length: 3\r\n\r\ntoo");
+	hear(fd, "never");
+}
+
+Test(backend_plain, nobody_gets_what_came_after_another_answer)
+{
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, told), 0);
+	server_start(play_more_than_asked_later);
+	(void)close(told[0]);
+	ask();
+	expect_answer(200, "yes");
+	/* the kept connection has bytes before the loop looks at it again */
+	say(told[1], "go");
+	hear(told[1], "said");
+	ask();
+	expect_answer(200, "too");
+	cr_expect_eq(got.sent, 2);
+	(void)close(told[1]);
+}
+
 static void
 play_second_request_meets_the_end(int listener)
 {

@@ -425,3 +425,48 @@ Test(queue, random_use_loses_nobody)
 	cr_expect_eq(queue_len(q), 0, "every server served all of its own");
 	drain(&q);
 }
+
+/* One server is busy for long, and a low request waits for it, while high ones are served elsewhere. */
+Test(queue, nobody_saves_up_turns_while_others_are_served_elsewhere)
+{
+	struct queue *q;
+	struct queue_item *i, *stuck = item(A, LOW, 0, S1);
+	unsigned low = 0;
+
+	queue_new(&q);
+	queue_put(q, stuck, QUEUE_BACK);
+	for (uint64_t n = 0; n < 10000; n++) {
+		put(q, B, HIGH, n);
+		cr_assert_eq(serve(q, 1), B);
+	}
+	for (uint64_t n = 0; n < 100; n++) {
+		put(q, A, LOW, 10000 + n);
+		put(q, B, HIGH, 10000 + n);
+	}
+	for (size_t n = 0; n < 34; n++) {
+		i = queue_next(q, 0, 1);
+		low += i->level == LOW;
+		queue_take(q, i, 1);
+		queue_leave(q, i);
+		free(i);
+	}
+	cr_expect_leq(low, 3, "%u of 34 were low ones", low);
+	cr_expect_geq(low, 1);
+	drain(&q);
+}
+
+/* It got a place that was not there: it waits again, without having had it. */
+Test(queue, what_was_taken_for_nothing_may_come_back)
+{
+	struct queue *q;
+	struct queue_item *i;
+
+	queue_new(&q);
+	i = put(q, A, NORMAL, 1);
+	put(q, A, NORMAL, 2);
+	queue_take(q, i, 1);
+	queue_leave(q, i);
+	queue_put(q, i, QUEUE_FRONT);
+	cr_expect_eq(queue_next(q, 0, 1), i);
+	drain(&q);
+}

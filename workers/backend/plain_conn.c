@@ -95,6 +95,15 @@ conn_forget_idle(struct plain_conn *k)
 	k->pool->idle_len--;
 }
 
+/* Is it open, and silent? What it said since its last answer must not pass for the next one. */
+static bool
+conn_is_silent(const struct plain_conn *k)
+{
+	char c;
+
+	return recv(k->fd, &c, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+}
+
 struct plain_conn *
 plain_conn_take(struct plain_pool *h, const struct plain_target *t)
 {
@@ -109,7 +118,7 @@ plain_conn_take(struct plain_pool *h, const struct plain_target *t)
 			continue;
 		}
 		conn_forget_idle(k);
-		if (!is_old)
+		if (!is_old && conn_is_silent(k))
 			return k;
 		plain_conn_close(&k);
 	}

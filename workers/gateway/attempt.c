@@ -274,7 +274,8 @@ attempt_look(struct request *r, uint16_t row, int *slot, uint32_t *generation, u
 		return WORKER_COMING;
 	if (admit_cools(r, row, (unsigned)*slot, look_ns))
 		return WORKER_COOLS;
-	if (!place_is_free(r->g, (unsigned)*slot, r->catalog->deployments[row].max_in_flight))
+	if (queue_servers_has(&r->full, (unsigned)*slot) ||
+		!place_is_free(r->g, (unsigned)*slot, r->catalog->deployments[row].max_in_flight))
 		return WORKER_FULL;
 	return attempt_beats(r, (unsigned)*slot) ? WORKER_GOOD : WORKER_STALE;
 }
@@ -409,21 +410,23 @@ attempt_try(struct request *r, size_t i)
 	return false;
 }
 
-bool
+enum attempt_start
 attempt_start_at(struct request *r, size_t i, int slot, uint32_t generation)
 {
 	CHECK(r->attempt_id == 0);
+	r->full = (struct queue_servers){0};
 	r->row = r->candidates[i];
 	r->slot = slot;
 	r->generation = generation;
 	if (r->retries && !admit_retry(r->g)) {
 		attempt_give_up(r);
-		return false;
+		return ATTEMPT_GIVEN_UP;
 	}
 	if (attempt_try(r, i))
-		return true;
+		return ATTEMPT_STARTED;
+	place_leave(r); /* what it had from there */
 	attempt_next(r);
-	return false;
+	return ATTEMPT_UNSENT;
 }
 
 /* All who could answer are full: wait for a place. */
@@ -484,6 +487,7 @@ attempt_cool(struct request *r, const struct err *e)
 	r->retries = err_counts(e->code) || err_cools(e->code);
 	if (e->code == ERR_BUSY) {
 		r->attempts--;
+		queue_servers_add(&r->full, (unsigned)r->slot);
 		gateway_count(r->g, COUNTER_QUEUE_RETURNED, 1);
 	}
 	if (!admit_again(r, e))
@@ -534,13 +538,14 @@ attempt_failed(struct request *r, const struct err *e, uint16_t http, struct byt
 void
 attempts_board_changed(struct gateway *g)
 {
-	struct request *next;
 	struct slot_info info;
 	struct err e;
 
-	for (struct request *r = g->running; r != NULL; r = next) {
-		next = r->next;
-		if (r->place.waits)
+	/* by index: what becomes of one may end others */
+	for (uint32_t i = 0; i < g->requests_len; i++) {
+		struct request *r = g->requests[i];
+
+		if (!r->active || r->place.waits)
 			continue; /* places_look */
 		if (r->attempt_id == 0) {
 			if (r->parked)

@@ -623,7 +623,8 @@ void admit_rates(struct catalog *k, uint32_t min_calls);
 struct place_wish {
 	bool open;
 	uint8_t level;
-	uint32_t generation;
+	uint32_t generation; /* of the backend's life that it was said to */
+	uint64_t id;	     /* the same while it is open, however often it is said */
 };
 
 struct places {
@@ -708,6 +709,7 @@ struct request {
 	bool retries; /* the last attempt was an upstream's failure: the next one is a retry */
 	bool waited;
 	struct queue_item place; /* in the queue for one, or what it has from there */
+	struct queue_servers full; /* said that they are, since its last start from the queue */
 	bool place_guessed; /* it was charged with a guess */
 	enum priority priority; /* of the route */
 	uint32_t queue_notice_ms;
@@ -762,7 +764,12 @@ void request_put_trailers(const struct request *r, struct buf *out);
 void attempt_next(struct request *r);
 /* Send it to its i-th candidate, in slot, where a place is kept. False: it was not sent there, and may
  * be over. */
-bool attempt_start_at(struct request *r, size_t i, int slot, uint32_t generation);
+enum attempt_start {
+	ATTEMPT_STARTED,
+	ATTEMPT_GIVEN_UP, /* it had no retry left: it is over */
+	ATTEMPT_UNSENT    /* the worker can't be told: it goes on elsewhere */
+};
+enum attempt_start attempt_start_at(struct request *r, size_t i, int slot, uint32_t generation);
 /* Send it to the next candidate with a good worker, if there is one; false: none. */
 bool attempt_start_good(struct request *r);
 /* How long an attempt at its row may take to its first byte. */

@@ -193,12 +193,15 @@ place_wish(struct gateway *g, unsigned slot, bool wanted, unsigned level)
 	struct msg m;
 
 	board_slot(g->board, slot, &info);
+	if (!w->open || w->generation != info.generation)
+		w->id = ++g->next_attempt * REQUESTS_MAX;
 	m = (struct msg){.type = MSG_PLACE_WANTED,
-		.head = {.request_id = ++g->next_attempt * REQUESTS_MAX,
-			.deadline_ns = clock_ns() + clock_ms_to_ns(WISH_MS)},
+		.head = {.request_id = w->id, .deadline_ns = clock_ns() + clock_ms_to_ns(WISH_MS)},
 		.place_wanted = {.wanted = wanted, .level = (uint8_t)level}};
-	*w = (struct place_wish){
-		.open = wanted, .generation = info.generation, .level = (uint8_t)level};
+	*w = (struct place_wish){.open = wanted,
+		.level = (uint8_t)level,
+		.generation = info.generation,
+		.id = w->id};
 	/* unsent: said again with the next look */
 	(void)!bus_send(g->w->bus, slot, info.generation, &m, NULL, NULL);
 }
@@ -458,9 +461,9 @@ place_wait(struct request *r)
 		r->place.level = auth_priority(&who, r->priority, &r->conn->head);
 		r->place.bytes = r->body == NULL ? 0 : r->body->len;
 		r->place_end_ns = MIN(r->deadline_ns, clock_ns() + clock_ms_to_ns(wait_ms));
-		if (r->g->places->end_ns != 0)
-			r->place_end_ns = MIN(r->place_end_ns, r->g->places->end_ns);
 	}
+	if (r->g->places->end_ns != 0)
+		r->place_end_ns = MIN(r->place_end_ns, r->g->places->end_ns);
 	if (!known && !place_admits(r))
 		return true;
 	place_enter(r, r->err.code == ERR_BUSY && r->attempt_n > 0 ? QUEUE_FRONT : QUEUE_BACK);
@@ -490,7 +493,8 @@ place_choice(const struct request *r, unsigned slot)
 	return i;
 }
 
-/* A place is kept at slot: start who is next. False: nobody needs it. */
+/* A place is kept at slot: start who is next. False: nobody needs it, or nobody can be sent there.
+ */
 static bool
 place_give(struct gateway *g, unsigned slot, uint32_t generation)
 {
@@ -501,7 +505,7 @@ place_give(struct gateway *g, unsigned slot, uint32_t generation)
 		struct request *r = place_request(item);
 		const struct queue_servers was = item->servers;
 		size_t i = place_choice(r, slot);
-		bool sent;
+		enum attempt_start now;
 
 		if (i == r->candidates_len) {
 			/* its breaker has opened: it waits for the others it has, if any */
@@ -515,10 +519,10 @@ place_give(struct gateway *g, unsigned slot, uint32_t generation)
 		gateway_count(g, COUNTER_QUEUE_SERVED, 1);
 		gateway_count(g, COUNTER_QUEUE_WAIT_MS, (int64_t)(r->queue_ns / NS_PER_MS));
 		g->places->wishes[slot].open = false;
-		sent = attempt_start_at(r, i, (int)slot, generation);
+		now = attempt_start_at(r, i, (int)slot, generation);
 		places_settle(g, &was);
-		if (sent)
-			return true;
+		if (now != ATTEMPT_GIVEN_UP)
+			return now == ATTEMPT_STARTED;
 	}
 	return false;
 }
@@ -528,9 +532,17 @@ place_on_free(struct worker *w, const struct msg *m, struct bytes *payload)
 {
 	struct gateway *g = w->state;
 	unsigned slot = m->head.sender_slot;
+	const struct place_wish *wish;
+	struct slot_info info;
 
 	(void)payload;
 	CHECK(slot < SLOTS_MAX);
+	wish = &g->places->wishes[slot];
+	board_slot(g->board, slot, &info);
+	/* the last words of a life that is over; or a wish that was said twice is told of twice */
+	if (info.generation != m->head.sender_generation || !wish->open ||
+		wish->id != m->head.request_id)
+		return;
 	if (!place_give(g, slot, m->head.sender_generation))
 		place_wish(g, slot, false, 0);
 	places_publish(g);
