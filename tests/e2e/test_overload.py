@@ -315,6 +315,23 @@ def test_a_full_queue_refuses_with_retry_after(crowd):
     assert {f.result().status_code for f in futures} == {200}
 
 
+def test_who_is_refused_hears_the_position_behind_its_users_own(crowd):
+    gate = Gate()
+    d, load, up = crowd(gate, queue={"max": 3})
+    futures = [load.ask("in", "greedy")]
+    gate.wait_order(1)
+    for n in range(3):
+        futures.append(load.ask(f"r{n}", "greedy"))
+        waiting(d, n + 1)
+    r = load.ask("more", "greedy").result()
+    assert r.status_code == 503 and error_of(r.content)["code"] == "queue_full"
+    assert r.headers["x-shunt-queue-position"] == "4"
+    gate.let_all()
+    answers = [f.result() for f in futures]
+    assert [a.status_code for a in answers] == [200] * 4
+    assert [a.headers.get("x-shunt-queue-position") for a in answers] == [None, "1", "2", "3"]
+
+
 def test_without_a_queue_nobody_waits(crowd):
     gate = Gate()
     d, load, up = crowd(gate, queue={"max": 0})

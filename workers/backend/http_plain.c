@@ -18,6 +18,7 @@
 
 enum {
 	CALLS_KEPT = 128,
+	KEPT_BYTES = 4096, /* buffers of a kept one */
 	IN_BYTES = 32 * 1024, /* read at once */
 	IOV_MAX_SENT = 16
 };
@@ -69,6 +70,16 @@ http_plain_can(struct http_plain *h, const char *url)
 
 /* ---- the end of an exchange ---- */
 
+static void
+plain_free(struct plain_call *c)
+{
+	buf_fini(&c->head);
+	buf_fini(&c->name);
+	buf_fini(&c->value);
+	buf_fini(&c->held);
+	free(c);
+}
+
 /* The caller knows that it is over, or does not want to. Its connection goes or is kept before. */
 static void
 plain_release(struct plain_call *c)
@@ -85,17 +96,14 @@ plain_release(struct plain_call *c)
 	if (c->next != NULL)
 		c->next->prev = c->prev;
 	explicit_bzero(c->head.data, c->head.len); /* the key is in it */
-	if (h->kept_len < CALLS_KEPT && c->held.cap <= IN_BYTES) {
+	buf_fini(&c->held);
+	if (h->kept_len < CALLS_KEPT && c->head.cap + c->value.cap <= KEPT_BYTES) {
 		c->next = h->kept;
 		h->kept = c;
 		h->kept_len++;
 		return;
 	}
-	buf_fini(&c->head);
-	buf_fini(&c->name);
-	buf_fini(&c->value);
-	buf_fini(&c->held);
-	free(c);
+	plain_free(c);
 }
 
 static void
@@ -524,7 +532,7 @@ static struct plain_call *
 plain_take(struct http_plain *h)
 {
 	struct plain_call *c = h->kept;
-	struct buf head, name, value, held;
+	struct buf head, name, value;
 
 	if (c == NULL) {
 		c = calloc(1, sizeof(*c));
@@ -536,19 +544,16 @@ plain_take(struct http_plain *h)
 	head = c->head;
 	name = c->name;
 	value = c->value;
-	held = c->held;
 	*c = (struct plain_call){.plain = h,
 		.head = head,
 		.name = name,
 		.value = value,
-		.held = held,
 		.target = h->target,
 		.later = {.fn = plain_on_later, .arg = c},
 		.linger = {.fn = plain_on_linger, .arg = c}};
 	buf_clear(&c->head);
 	buf_clear(&c->name);
 	buf_clear(&c->value);
-	buf_clear(&c->held);
 	return c;
 }
 
@@ -616,11 +621,7 @@ http_plain_free(struct http_plain **h_p)
 	plain_pool_fini(&h->pool);
 	while ((c = h->kept) != NULL) {
 		h->kept = c->next;
-		buf_fini(&c->head);
-		buf_fini(&c->name);
-		buf_fini(&c->value);
-		buf_fini(&c->held);
-		free(c);
+		plain_free(c);
 	}
 	buf_fini(&h->url);
 	free(h);

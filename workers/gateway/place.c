@@ -335,7 +335,6 @@ place_enter(struct request *r, enum queue_end end)
 	struct loop *loop = g->w->loop;
 
 	r->queued_ns = clock_ns();
-	r->place.order = r->started_ns;
 	queue_put(g->places->queue, &r->place, end);
 	if (r->queue_position == 0) {
 		r->queue_position = (uint32_t)queue_position(g->places->queue, &r->place);
@@ -458,6 +457,7 @@ place_wait(struct request *r)
 	if (r->place_end_ns == 0) {
 		auth_identify(r->g->auth, r->conn->peer, &r->conn->head, &who);
 		r->place.user = who.user;
+		r->place.order = r->started_ns;
 		r->place.level = auth_priority(&who, r->priority, &r->conn->head);
 		r->place.bytes = r->body == NULL ? 0 : r->body->len;
 		r->place_end_ns = MIN(r->deadline_ns, clock_ns() + clock_ms_to_ns(wait_ms));
