@@ -398,7 +398,7 @@ def test_what_would_come_too_late_is_refused_at_once(daemon):
     d = daemon({"backends": [{**sim("s", ttft_ms=400, models=["m"]), "max_in_flight": 1}],
                 "models": [model("m", "s")],
                 "routes": [{"name": "auto", "models": ["m"]},
-                           {"name": "hasty", "models": ["m"], "request_ms": "1500ms"}]})
+                           {"name": "hasty", "models": ["m"], "request_ms": "2s"}]})
     load = Load(d)
     first = [load.ask(f"w{i}", name="hasty") for i in range(2)]
     assert {f.result().status_code for f in first} == {200}, "nothing was known yet"
@@ -406,15 +406,14 @@ def test_what_would_come_too_late_is_refused_at_once(daemon):
         b["ewma_ms"] > 300 for b in d.status()["backends"]))
     futures = [load.ask(f"a{i}", name="auto") for i in range(8)]
     waiting(d, 7)
-    begun = time.monotonic()
     r = load.ask("hasty", name="hasty", x_shunt_priority="low").result()
-    took = time.monotonic() - begun
+    assert sum(not f.done() for f in futures) >= 5, "it waited with the others"
     assert r.status_code == 503, r.text
     e = error_of(r.content)
     assert e["code"] == "deadline_unreachable"
-    assert re.search(r"position [5-9], expected wait \d{4} ms and \d+ ms for the answer", e["message"])
-    assert "1500 ms in all" in e["message"] or re.search(r"14\d\d ms in all", e["message"])
-    assert int(r.headers["retry-after"]) >= 1 and took < 0.4 * SLOW
+    assert re.search(r"position \d+, expected wait \d{4,} ms and \d+ ms for the answer", e["message"])
+    assert re.search(r"(2000|1\d\d\d) ms in all", e["message"]), e["message"]
+    assert int(r.headers["retry-after"]) >= 1
     assert int(r.headers["x-shunt-queue-position"]) >= 5
     assert queue_of(d)["refused_deadline"] == 1
     assert {f.result().status_code for f in futures} == {200}
