@@ -182,6 +182,17 @@ Test(queue, a_server_serves_only_who_waits_for_it)
 	drain(&q);
 }
 
+/* It had its turn and got nothing for it. */
+static void
+expect_next_again(struct queue *q, struct queue_item *first)
+{
+	cr_assert_eq(queue_next(q, 0, 1), first);
+	queue_take(q, first, 1);
+	queue_done(q, first, 0);
+	queue_put(q, first, QUEUE_FRONT);
+	cr_expect_eq(queue_next(q, 0, 1), first);
+}
+
 Test(queue, who_was_sent_back_is_the_next_again)
 {
 	struct queue *q;
@@ -191,11 +202,7 @@ Test(queue, who_was_sent_back_is_the_next_again)
 	first = put(q, A, NORMAL, 1);
 	put(q, A, NORMAL, 2);
 	put(q, B, NORMAL, 3);
-	cr_assert_eq(queue_next(q, 0, 1), first);
-	queue_take(q, first, 1);
-	queue_done(q, first, 0);
-	queue_put(q, first, QUEUE_FRONT);
-	cr_expect_eq(queue_next(q, 0, 1), first);
+	expect_next_again(q, first);
 	drain(&q);
 }
 
@@ -208,11 +215,7 @@ Test(queue, the_only_one_of_its_user_is_next_again_too)
 	first = put(q, A, NORMAL, 1);
 	put(q, B, NORMAL, 2);
 	put(q, B, NORMAL, 3);
-	cr_assert_eq(queue_next(q, 0, 1), first);
-	queue_take(q, first, 1);
-	queue_done(q, first, 0);
-	queue_put(q, first, QUEUE_FRONT);
-	cr_expect_eq(queue_next(q, 0, 1), first);
+	expect_next_again(q, first);
 	drain(&q);
 }
 

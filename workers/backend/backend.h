@@ -438,6 +438,7 @@ struct http {
 	struct loop_timer rest; /* the end of a rest from looking at the sockets */
 	struct http_curl *curl;
 	struct http_plain *plain;
+	struct http_call *busy; /* exchanges under way, of both */
 	loop_timer_fn *batch_fn;
 	void *batch_arg;
 };
@@ -452,10 +453,16 @@ struct http_engine {
 struct http_call {
 	const struct http_engine *engine;
 	struct http *http;
+	struct http_call *next, *prev; /* in busy */
 	struct http_user user;
 	struct http_head head;
 	bool began; /* a piece of the answer's body came */
 };
+
+/* An exchange begins: c is made anew and among the busy ones, until it is over. */
+void http_call_begin(struct http_call *c, const struct http_engine *engine, struct http *h,
+	const struct http_user *u);
+void http_call_over(struct http_call *c);
 
 /* Some exchanges moved: tell of those that ended, let the worker send what has piled up. */
 void http_batch_done(struct http *h);

@@ -21,6 +21,28 @@ http_batch_done(struct http *h)
 		h->batch_fn(h->batch_arg);
 }
 
+void
+http_call_begin(struct http_call *c, const struct http_engine *engine, struct http *h,
+	const struct http_user *u)
+{
+	*c = (struct http_call){.engine = engine, .http = h, .user = *u, .next = h->busy};
+	if (h->busy != NULL)
+		h->busy->prev = c;
+	h->busy = c;
+}
+
+void
+http_call_over(struct http_call *c)
+{
+	if (c->prev != NULL)
+		c->prev->next = c->next;
+	else
+		c->http->busy = c->next;
+	if (c->next != NULL)
+		c->next->prev = c->prev;
+	c->next = c->prev = NULL;
+}
+
 static void
 http_on_sockets(void *arg, uint32_t loop_events)
 {
@@ -111,6 +133,8 @@ http_free(struct http **h_p)
 	*h_p = NULL;
 	if (h == NULL)
 		return;
+	while (h->busy != NULL)
+		h->busy->engine->stop(h->busy);
 	http_plain_free(&h->plain);
 	http_curl_free(&h->curl);
 	loop_timer_clear(h->loop, &h->rest);

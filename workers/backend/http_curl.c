@@ -35,7 +35,6 @@ struct http_curl {
 	unsigned options_version;
 	struct curl_call *idle;
 	unsigned idle_len;
-	struct curl_call *busy;
 	int running;
 };
 
@@ -43,7 +42,7 @@ struct curl_call {
 	struct http_call pub; /* first: a struct http_call * is also a struct curl_call * */
 	struct http_curl *curl;
 	CURL *easy;
-	struct curl_call *next, *prev; /* in busy; next alone in idle */
+	struct curl_call *next; /* in idle */
 	unsigned options_version;
 	struct http_headers *headers;
 	struct buf url, flat;
@@ -211,18 +210,6 @@ http_on_timer(CURLM *multi, long timeout_ms, void *arg)
 /* ---- the end of an exchange ---- */
 
 static void
-curl_unlink(struct curl_call *c)
-{
-	if (c->prev != NULL)
-		c->prev->next = c->next;
-	else
-		c->curl->busy = c->next;
-	if (c->next != NULL)
-		c->next->prev = c->prev;
-	c->next = c->prev = NULL;
-}
-
-static void
 curl_call_free(struct curl_call *c)
 {
 	curl_easy_cleanup(c->easy);
@@ -274,7 +261,7 @@ curl_release(struct curl_call *c)
 	loop_timer_clear(h->http->loop, &c->linger);
 	(void)curl_multi_remove_handle(h->multi, c->easy);
 	h->running--;
-	curl_unlink(c);
+	http_call_over(&c->pub);
 	if (h->idle_len >= IDLE_MAX) {
 		curl_call_free(c);
 		return;
@@ -410,8 +397,6 @@ http_curl_free(struct http_curl **h_p)
 	*h_p = NULL;
 	if (h == NULL)
 		return;
-	while (h->busy != NULL)
-		curl_release(h->busy);
 	while ((c = h->idle) != NULL) {
 		h->idle = c->next;
 		curl_call_free(c);
@@ -466,7 +451,6 @@ curl_take(struct http_curl *h)
 	}
 	if (c->options_version != h->options_version)
 		curl_apply_options(c);
-	c->next = c->prev = NULL;
 	c->error[0] = '\0';
 	c->tries = 0;
 	(void)curl_easy_setopt(c->easy, CURLOPT_FRESH_CONNECT, 0L);
@@ -533,7 +517,7 @@ http_curl_start(struct http_curl *h, struct http_call **out, const struct http_r
 	struct curl_call *c = curl_take(h);
 	int running = 0;
 
-	c->pub = (struct http_call){.engine = &engine_curl, .http = h->http, .user = *u};
+	http_call_begin(&c->pub, &engine_curl, h->http, u);
 	c->request = *r;
 	if (strcmp(buf_str(&c->url), r->url) != 0) {
 		buf_clear(&c->url);
@@ -545,13 +529,10 @@ http_curl_start(struct http_curl *h, struct http_call **out, const struct http_r
 	}
 	curl_set_body(c, r);
 	if (curl_multi_add_handle(h->multi, c->easy) != CURLM_OK) {
+		http_call_over(&c->pub);
 		curl_call_free(c);
 		return err_set(e, ERR_SYS, "libcurl refuses the request");
 	}
-	c->next = h->busy;
-	if (h->busy != NULL)
-		h->busy->prev = c;
-	h->busy = c;
 	h->running++;
 	*out = &c->pub;
 	/* Send now instead of a turn of the loop later. */

@@ -26,7 +26,7 @@ enum {
 struct plain_call {
 	struct http_call pub; /* first: a struct http_call * is also a struct plain_call * */
 	struct http_plain *plain;
-	struct plain_call *next, *prev; /* in busy; next alone in kept */
+	struct plain_call *next; /* in kept */
 	struct plain_conn *conn; /* NULL: none could be opened */
 	struct plain_target target;
 	struct buf head;
@@ -49,7 +49,7 @@ struct plain_call {
 struct http_plain {
 	struct http *http;
 	struct plain_pool pool;
-	struct plain_call *busy, *kept;
+	struct plain_call *kept;
 	size_t kept_len;
 	struct buf url; /* last asked about */
 	bool can;
@@ -89,12 +89,7 @@ plain_release(struct plain_call *c)
 	plain_conn_close(&c->conn);
 	loop_timer_clear(h->http->loop, &c->later);
 	loop_timer_clear(h->http->loop, &c->linger);
-	if (c->prev != NULL)
-		c->prev->next = c->next;
-	else
-		h->busy = c->next;
-	if (c->next != NULL)
-		c->next->prev = c->prev;
+	http_call_over(&c->pub);
 	explicit_bzero(c->head.data, c->head.len); /* the key is in it */
 	buf_fini(&c->held);
 	if (h->kept_len < CALLS_KEPT && c->head.cap + c->value.cap <= KEPT_BYTES) {
@@ -584,14 +579,10 @@ http_plain_start(struct http_plain *h, struct http_call **out, const struct http
 {
 	struct plain_call *c = plain_take(h);
 
-	c->pub = (struct http_call){.engine = &engine_plain, .http = h->http, .user = *u};
+	http_call_begin(&c->pub, &engine_plain, h->http, u);
 	c->request = *r;
 	if (r->parts == NULL)
 		c->request.len = 0;
-	c->next = h->busy;
-	if (h->busy != NULL)
-		h->busy->prev = c;
-	h->busy = c;
 	*out = &c->pub;
 	plain_put_head(c);
 	plain_connect(c);
@@ -616,8 +607,6 @@ http_plain_free(struct http_plain **h_p)
 	*h_p = NULL;
 	if (h == NULL)
 		return;
-	while (h->busy != NULL)
-		plain_release(h->busy);
 	plain_pool_fini(&h->pool);
 	while ((c = h->kept) != NULL) {
 		h->kept = c->next;
