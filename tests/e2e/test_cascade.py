@@ -8,7 +8,7 @@ from harness.daemon import model, openai
 from harness.http import error_of
 from harness.paths import SLOW
 from harness.ports import free_port
-from harness.upstream import answer, chunk, fail
+from harness.upstream import answer, chunk, completion, fail
 from harness.wait import until
 
 
@@ -109,6 +109,27 @@ def test_a_hanging_candidate_costs_its_hop_deadline(pair):
     moved_on(d, first, second)
     assert 0.35 < time.monotonic() - begun < 3 * SLOW
     assert first.chat_exchanges()[0].wait_gone(5), "the abandoned call was left open"
+
+
+def test_a_backend_at_work_reports_the_deadline_itself(single):
+    d, u = single(lambda x: x.hang(), backend={"first_byte_ms": 300})
+    r = d.chat("auto")
+    assert r.status_code == 504 and "no first byte of the answer" in r.text
+
+
+def test_a_begun_whole_answer_outlives_the_hop_deadline(pair):
+    """Four hops long, and never silent for one."""
+    def script(x):
+        body = json.dumps(completion("at last")).encode()
+        x.head(200, [("Content-Length", len(body))])
+        for i in range(0, len(body), len(body) // 12 + 1):
+            x.send(body[i:i + len(body) // 12 + 1])
+            x.stopping.wait(0.1 * SLOW)
+    d, first, second = pair(script, backend={"stall_ms": 60000}, route={
+        "first_byte_ms": int(300 * SLOW)})
+    r = d.chat("auto")
+    assert r.status_code == 200 and "at last" in r.text
+    assert r.headers["x-shunt-attempts"] == "1" and second.chats() == []
 
 
 def test_a_candidate_that_sends_only_a_head_costs_its_hop_deadline(pair):

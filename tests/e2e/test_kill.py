@@ -19,10 +19,11 @@ from collections import Counter
 
 import pytest
 from harness import procs
-from harness.daemon import sim
+from harness.daemon import model, openai, sim
 from harness.journal import ids
 from harness.http import Raw, chat_bytes, simple_chat
 from harness.paths import SLOW
+from harness.upstream import answer, chunk
 from harness.wait import until
 
 KILLS = int(os.environ.get("SHUNT_KILLS", "60"))
@@ -283,6 +284,76 @@ def test_a_request_waits_out_the_restart_delay_of_its_only_backend(daemon):
         w for w in d.status()["workers"] if (w["role"], w["state"]) == ("backend", "backoff")])
     r = d.chat("auto")
     assert r.status_code == 200, r.text
+
+
+STOPPED = {
+    "a whole answer": (False, lambda x: x.hang(), {}),
+    "a stream before its first piece": (True, lambda x: x.hang(), {}),
+    "a stream after its first piece": (True, lambda x: (
+        x.begin_stream(), x.event(chunk({"role": "assistant", "content": "a "})), x.hang()), {}),
+    "two at once": (False, lambda x: x.hang(), {"hedge_ms": 50}),
+}
+
+
+@pytest.mark.parametrize("what", STOPPED)
+def test_a_stopped_backend_leaves_the_next_one_its_time(daemon, upstream, what):
+    """The whole has less time than a hop and the time in which a live backend reports its end: the
+    last candidate answers only where the hops before it ended at their deadlines."""
+    stream, script, route = STOPPED[what]
+    names = ["a", "b"] if "hedge_ms" in route else ["a"]
+    ups = {n: upstream(models=[n], chat=script) for n in names}
+    ups["last"] = upstream(models=["last"], chat=answer("lastly"))
+    d = daemon({
+        "gateways": 1, "heartbeat_ms": 60000, "breaker": {"enabled": False},
+        "backends": [openai(n, u.url, stall_ms=900, probe_ms=60000) for n, u in ups.items()],
+        "models": [model(n, n, quality=0.9 - 0.1 * i) for i, n in enumerate(ups)],
+        "routes": [{"name": "auto", "models": list(ups), "strategy": "quality_first", "dial": 1.0,
+                    "first_byte_ms": 900, "request_ms": 1050, "mid_stream": "restart", **route}]})
+    pids = {w["name"]: w["pid"] for w in d.status()["workers"]}
+
+    def attempt():
+        """One request, whose backends stand still from when its upstreams have it."""
+        calls = {n: len(ups[n].chats()) for n in names}
+        done = []
+        thread = threading.Thread(target=lambda: done.append(
+            d.stream("auto") if stream else (d.chat("auto"), [])))
+        thread.start()
+        until("they are upstream", lambda: done or all(
+            len(ups[n].chats()) > calls[n] for n in names))
+        for n in names:
+            os.kill(pids[n], signal.SIGSTOP)
+        thread.join(timeout=30 * SLOW)
+        for n in names:
+            os.kill(pids[n], signal.SIGCONT)
+        r, events = done[0]
+        return (r.status_code == 200 and "lastly" in (" ".join(events) if stream else r.text)
+                and all(len(ups[n].chats()) > calls[n] for n in names))
+    until("the last one answers", attempt, 20)
+
+
+def test_stop_of_a_backend_amid_a_long_whole_answer_is_noticed(daemon, upstream):
+    """Its upstream has begun to answer, so its hop deadline went by."""
+    first = upstream(models=["a"], chat=lambda x: (
+        x.head(200, [("Content-Length", 500)]), x.send(b'{"id"'), x.hang()))
+    last = upstream(models=["last"], chat=answer("lastly"))
+    d = daemon({
+        "gateways": 1, "heartbeat_ms": 60000,
+        "backends": [openai("a", first.url, probe_ms=60000), openai("last", last.url)],
+        "models": [model("a", "a", quality=0.9), model("last", "last", quality=0.1)],
+        "routes": [{"name": "auto", "models": ["a", "last"], "strategy": "quality_first",
+                    "dial": 1.0, "first_byte_ms": 300}]})
+    done = []
+    thread = threading.Thread(target=lambda: done.append(d.chat("auto")))
+    thread.start()
+    until("it is upstream", first.chats)
+    begun = time.monotonic()
+    until("three deadlines went by", lambda: time.monotonic() > begun + 0.9)
+    assert not done and not last.chats()
+    pid = next(w["pid"] for w in d.status()["workers"] if w["name"] == "a")
+    os.kill(pid, signal.SIGSTOP)
+    thread.join(timeout=20 * SLOW)
+    os.kill(pid, signal.SIGCONT)
+    assert done and done[0].status_code == 200 and "lastly" in done[0].text
 
 
 def cpu_ticks(pid):

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * attempt.c - a request's attempts at backends: start, deadlines, answers, the next candidate
+ * attempt.c - a request's attempts at backends: start, answers, failures, the next candidate
  *
  * Each attempt has an id of its own, so what a given-up attempt still says finds nobody. Before the
  * first byte has gone to the client, a failure that cascades moves to the next candidate; after it,
@@ -16,9 +16,7 @@
 #include "workers/gateway/gateway.h"
 
 enum {
-	GRACE_MS = 200, /* a backend reports its own deadline; this much later we do not wait */
 	BEAT_STALE_MS = 1500, /* silent for longer: a stopped worker */
-	ASK_AGAIN_MS = 500, /* how often to ask after a long silent answer */
 	PARK_MS = 2500, /* wait this long for a worker that is coming back */
 	DEATHS_MAX = 2, /* a request that this many workers died under is not tried again */
 	OVERSHOOT_MAX = 2 * BUS_EVENT_MAX + 64 * 1024, /* bytes beyond its credit: one event */
@@ -139,76 +137,10 @@ attempt_broken(struct request *r, enum err_code code, const char *text)
 	attempt_failed(r, &e, 0, NULL);
 }
 
-static void
-attempt_arm_stall(struct request *r)
-{
-	loop_timer_set(r->g->w->loop, &r->hop_timer,
-		r->last_ns + clock_ms_to_ns((uint64_t)attempt_row(r)->stall_ms + GRACE_MS));
-}
-
-/* Is the backend at work on it? Credit for nothing is answered at once: by a piece without bytes,
- * or by the failure of a call that it does not know. */
-static void
-attempt_ask(struct request *r)
-{
-	struct msg m = {.type = MSG_CHAT_CREDIT,
-		.head = {.request_id = r->attempt_id, .deadline_ns = r->deadline_ns}};
-
-	/* unsent: no answer will come */
-	(void)!bus_send(r->g->w->bus, (unsigned)r->slot, r->generation, &m, NULL, NULL);
-	r->asked = true;
-	loop_timer_set(r->g->w->loop, &r->hop_timer, clock_ns() + clock_ms_to_ns(GRACE_MS));
-}
-
-/* It is: look again after a while. */
-static void
-attempt_is_at_work(struct request *r)
-{
-	r->asked = false;
-	loop_timer_set(r->g->w->loop, &r->hop_timer, clock_ns() + clock_ms_to_ns(ASK_AGAIN_MS));
-}
-
-/* The hop deadline passed, or it is time to look whether the worker is still at it. */
-static void
-attempt_on_hop(void *arg)
-{
-	struct request *r = arg;
-	uint64_t now_ns = clock_ns();
-
-	/* while the client takes nothing, the backend is silent because it was told to be */
-	if (http_conn_pending(r->conn) > 0)
-		r->last_ns = now_ns;
-	if (r->seq > 0 &&
-		r->last_ns + clock_ms_to_ns((uint64_t)attempt_row(r)->stall_ms + GRACE_MS) >
-			now_ns) {
-		attempt_arm_stall(r);
-		return;
-	}
-	/* A whole answer comes at once, so its silence says nothing; the backend, as long as it
-	 * runs and knows of the request, keeps the deadlines towards its upstream. */
-	if (!r->stream && !r->asked) {
-		attempt_ask(r);
-		return;
-	}
-	attempt_broken(r, ERR_TIMEOUT, "no answer within its deadline");
-}
-
 uint32_t
 attempt_first_ms(const struct request *r)
 {
 	return r->route_first_byte_ms > 0 ? r->route_first_byte_ms : attempt_row(r)->first_byte_ms;
-}
-
-void
-attempt_arm_hop(struct request *r)
-{
-	/* of a whole answer the backend is asked then, and has the same time to say something */
-	uint64_t grace_ms = r->stream ? GRACE_MS : 0;
-
-	r->hop_timer.fn = attempt_on_hop;
-	r->hop_timer.arg = r;
-	loop_timer_set(r->g->w->loop, &r->hop_timer,
-		r->attempt_ns + clock_ms_to_ns((uint64_t)attempt_first_ms(r) + grace_ms));
 }
 
 static MUST enum err_code
@@ -239,9 +171,8 @@ attempt_send(struct request *r, struct err *e)
 	r->attempt_id = m.head.request_id;
 	r->attempt_ns = clock_ns();
 	r->seq = r->delta_tokens = 0;
-	r->asked = false;
 	r->received = r->credited = 0;
-	attempt_arm_hop(r);
+	hop_begin(r);
 	place_began(r);
 	gateway_count(r->g, COUNTER_REQ_ATTEMPTS, 1);
 	if (r->attempts > 1)
@@ -590,9 +521,8 @@ attempt_on_delta(struct worker *w, const struct msg *m, struct bytes *payload)
 
 	if (r == NULL)
 		return;
-	if (!r->stream && payload == NULL) {
-		if (!hedge_is(r, m))
-			attempt_is_at_work(r);
+	if (payload == NULL) { /* no piece: it was asked whether it is at work */
+		hop_is_at_work(hedge_is(r, m) ? &r->other.hop : &r->hop);
 		return;
 	}
 	hedge_heard(r, m);
@@ -604,10 +534,9 @@ attempt_on_delta(struct worker *w, const struct msg *m, struct bytes *payload)
 	}
 	fault_note(r, m->chat_delta.fault);
 	r->last_ns = loop_now(w->loop);
-	/* from now on each byte moves the deadline; it is looked at when it fires */
-	if (r->seq++ == 0)
-		attempt_arm_stall(r);
-	if (payload == NULL || payload->len == 0)
+	r->seq++;
+	hop_moved(r);
+	if (payload->len == 0)
 		return;
 	r->received += payload->len;
 	window = r->resume != NULL && r->resume->later ? 2 * REQUEST_WINDOW_BYTES

@@ -498,6 +498,26 @@ void record_request(const struct request *r, unsigned status);
 void record_refused(struct gateway *g, const struct http_conn *c, enum route_endpoint endpoint,
 	const struct err *e);
 
+/* ---- hop.c: the deadlines of one attempt --------------------------------------------------------- */
+
+enum hop_backend { HOP_UNASKED, HOP_ASKED, HOP_AT_WORK };
+
+struct hop {
+	enum hop_backend backend; /* is it at work on it? */
+	uint64_t look_ns; /* when to look again */
+};
+
+/* An attempt was sent. */
+void hop_begin(struct request *r);
+/* A piece of its answer came. */
+void hop_moved(struct request *r);
+/* The backend says that it is at work on it. */
+void hop_is_at_work(struct hop *h);
+/* Look at the attempt under way: false where it had its time, and failed. Else look_ns is set. */
+bool hop_goes_on(struct request *r);
+/* The attempt under way is another one now. */
+void hop_arm(struct request *r);
+
 /* ---- hedge.c: two attempts at once, for the first that answers --------------------------------- */
 
 /* What is kept of an attempt while the other one of the two is "under way"; id 0: there is none. */
@@ -507,6 +527,7 @@ struct attempt_kept {
 	uint32_t generation, n, seq;
 	uint16_t row;
 	uint64_t attempt_ns, last_ns;
+	struct hop hop;
 };
 
 /* An attempt was sent: start another one when it is late. */
@@ -703,6 +724,7 @@ struct request {
 	struct attempt_kept other; /* that runs beside it */
 	uint32_t seq; /* ChatDelta messages so far */
 	uint64_t attempt_ns, first_ns, last_ns; /* started, committed, heard from */
+	struct hop hop;
 	struct wait *wait; /* for a classifier's answer; NULL: it has been decided */
 	bool question; /* of POST /v1/route: the decision is all it wants */
 	bool parked; /* waits for a worker that is coming back, or a deployment that is cooling */
@@ -719,11 +741,10 @@ struct request {
 	struct loop_timer place_timer, notice_timer;
 	bool noticed; /* all that the client has of its stream is comments */
 	bool again; /* decided once more: the config is another one */
-	bool asked; /* past the hop deadline: is the backend at work on it? */
 	uint64_t wait_end_ns; /* for such a deployment; 0: it has not waited yet */
 	uint64_t received, credited; /* stream bytes: from the backend; credit given beyond the first */
 	struct loop_timer hop_timer, total_timer, park_timer, pause_timer;
-	struct loop_timer hedge_timer; /* starts the other attempt; then: its deadline */
+	struct loop_timer hedge_timer; /* starts the other attempt; then: its hop */
 
 	enum err_code code; /* how it ended */
 	struct err err; /* the most telling failure so far */
@@ -774,7 +795,6 @@ enum attempt_start attempt_start_at(struct request *r, size_t i, int slot, uint3
 bool attempt_start_good(struct request *r);
 /* How long an attempt at its row may take to its first byte. */
 uint32_t attempt_first_ms(const struct request *r);
-void attempt_arm_hop(struct request *r);
 /* The attempt under way is no good: give it up. */
 void attempt_broken(struct request *r, enum err_code code, const char *text);
 /* The attempt under way failed: e and the upstream's words (http status, body or NULL). */

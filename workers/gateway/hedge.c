@@ -12,8 +12,6 @@
 #include "workers/common/worker.h"
 #include "workers/gateway/gateway.h"
 
-enum { HEDGE_GRACE_MS = 200 };
-
 static struct attempt_kept
 hedge_keep(const struct request *r)
 {
@@ -24,7 +22,8 @@ hedge_keep(const struct request *r)
 		.seq = r->seq,
 		.row = r->row,
 		.attempt_ns = r->attempt_ns,
-		.last_ns = r->last_ns};
+		.last_ns = r->last_ns,
+		.hop = r->hop};
 }
 
 /* k is the one under way from here on. Neither of two has answered anything yet. */
@@ -41,7 +40,7 @@ hedge_put_back(struct request *r, const struct attempt_kept *k)
 	r->last_ns = k->last_ns;
 	r->received = r->credited = 0;
 	r->delta_tokens = 0;
-	r->asked = false;
+	r->hop = k->hop;
 }
 
 static void
@@ -53,16 +52,19 @@ hedge_swap(struct request *r)
 	r->other = k;
 }
 
-/* The older one had its time. */
+/* Look at the older one. */
 static void
-hedge_on_deadline(void *arg)
+hedge_on_hop(void *arg)
 {
 	struct request *r = arg;
 
 	if (r->other.id == 0)
 		return;
 	hedge_swap(r);
-	attempt_broken(r, ERR_TIMEOUT, "no answer within its deadline");
+	if (!hop_goes_on(r))
+		return;
+	hedge_swap(r);
+	loop_timer_set(r->g->w->loop, &r->hedge_timer, r->other.hop.look_ns);
 }
 
 static void
@@ -82,11 +84,8 @@ hedge_on_late(void *arg)
 	log_debug("attempt_hedged", "id=%s late_ms=%llu", r->id,
 		(unsigned long long)((clock_ns() - first.attempt_ns) / NS_PER_MS));
 	r->other = first;
-	hedge_swap(r);
-	r->hedge_timer.fn = hedge_on_deadline;
-	loop_timer_set(r->g->w->loop, &r->hedge_timer,
-		r->attempt_ns + clock_ms_to_ns((uint64_t)attempt_first_ms(r) + HEDGE_GRACE_MS));
-	hedge_swap(r);
+	r->hedge_timer.fn = hedge_on_hop;
+	loop_timer_set(r->g->w->loop, &r->hedge_timer, r->other.hop.look_ns);
 }
 
 void
@@ -128,7 +127,7 @@ hedge_heard(struct request *r, const struct msg *m)
 	if (r->attempt_n > r->other.n)
 		gateway_count(r->g, COUNTER_REQ_HEDGES_WON, 1);
 	hedge_drop(r, "hedged");
-	attempt_arm_hop(r);
+	hop_arm(r);
 }
 
 void
@@ -146,7 +145,7 @@ hedge_take_over(struct request *r)
 	hedge_put_back(r, &r->other);
 	r->other.id = 0;
 	loop_timer_clear(r->g->w->loop, &r->hedge_timer);
-	attempt_arm_hop(r);
+	hop_arm(r);
 	return true;
 }
 
