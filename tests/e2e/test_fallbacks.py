@@ -146,7 +146,7 @@ def test_time_bounds_a_chain(fleet):
                      "first_byte_ms": 300, "request_ms": 700}])
     begun = time.monotonic()
     r = d.chat("auto")
-    assert r.status_code == 504 and time.monotonic() - begun < 3 * SLOW
+    assert r.status_code == 504 and time.monotonic() - begun < 20 * SLOW
     assert len(ups["b"].chats()) == 1
 
 
@@ -204,7 +204,7 @@ def test_the_second_is_started_when_the_first_is_late(fleet, stream):
     else:
         r = d.chat("auto")
         assert said(r) == "from b"
-    assert 0.14 < time.monotonic() - begun < 3 * SLOW
+    assert 0.14 < time.monotonic() - begun < 20 * SLOW
     assert r.headers["x-shunt-backend"] == "b"
     assert ups["a"].chat_exchanges()[0].wait_gone(5), "the loser was not cancelled"
     tries = sorted(records(d, "attempt", 2), key=lambda t: t["n"])

@@ -8,6 +8,7 @@ import pytest
 from harness.daemon import Daemon, sim
 from harness.http import Raw, chat_bytes, error_of, get_bytes, simple_chat
 from harness.paths import SLOW
+from harness.wait import until
 
 LIMITS = {"header_ms": 600, "body_ms": 3000, "idle_ms": 900, "header_bytes": 8192,
           "body_bytes": 1 << 20, "write_ms": 1000, "connections": 64}
@@ -341,12 +342,12 @@ def test_several_addresses(daemon):
 
 def test_nothing_is_delayed_by_nagle(daemon):
     d = daemon({"backends": [sim("s", models=["small"], ttft_ms=0)]})
-    times = []
     with Raw(d) as raw:
-        for _ in range(30):
+        def waits():
             begun = time.monotonic()
             raw.send(chat_bytes(simple_chat("small", stream=True)))
             assert raw.response()[0] == 200
-            times.append(time.monotonic() - begun)
-    # A 40 ms delayed acknowledgement in the path would show in nearly every round.
-    assert sorted(times)[len(times) // 2] < 0.035 * SLOW, times
+            return time.monotonic() - begun > 0.035
+        # A 40 ms delayed acknowledgement in the path would show in nearly every round; a slow
+        # machine has a good moment now and then.
+        until("ten rounds in a row without one", lambda: not any(waits() for _ in range(10)), 60)
