@@ -6,6 +6,9 @@
  * request i is due at start + i / rate whatever happened before, and its latency counts from then,
  * so that a stalled proxy shows the queue that it made (no coordinated omission). Always ends: by
  * -n requests or -s seconds, and a grace time after that.
+ * -j: request i is due within its slot, at start + (i + u) / rate, u even over [0, 1) and the same
+ * in every run. Streams that start at whole multiples of the time between their tokens would all
+ * have their tokens in the moment of each start.
  */
 #include <errno.h>
 #include <signal.h>
@@ -28,6 +31,7 @@ struct load {
 	size_t idle_first, idle_len;
 	unsigned connections;
 	double rate; /* per second; 0: closed loop */
+	bool jitter;
 	double seconds; /* no request starts after that */
 	double grace; /* for those under way */
 	uint64_t requests; /* at most */
@@ -44,7 +48,7 @@ usage(void)
 {
 	(void)fprintf(stderr, "usage: load -p port [-c connections] [-r rate] [-s seconds] [-n "
 			      "requests] [-g grace_s]\n"
-			      "            [-t tokens (streams)] [-w spread_ms] [-H 'Name: "
+			      "            [-j] [-t tokens (streams)] [-w spread_ms] [-H 'Name: "
 			      "value']... [-b body_bytes]\n");
 	return 2;
 }
@@ -54,7 +58,7 @@ options(struct load *l, int argc, char **argv)
 {
 	int opt;
 
-	while ((opt = getopt(argc, argv, "p:c:r:s:n:g:t:w:H:b:")) != -1) {
+	while ((opt = getopt(argc, argv, "p:c:r:s:n:g:t:w:H:b:j")) != -1) {
 		double n = optarg != NULL ? strtod(optarg, NULL) : 0;
 		size_t used = strlen(l->headers);
 
@@ -67,6 +71,9 @@ options(struct load *l, int argc, char **argv)
 			break;
 		case 'r':
 			l->rate = n;
+			break;
+		case 'j':
+			l->jitter = true;
 			break;
 		case 's':
 			l->seconds = n;
@@ -144,11 +151,24 @@ may_send(const struct load *l, uint64_t now)
 	return l->sent < l->requests && now < l->end_ns;
 }
 
+/* Even over [0, 1): splitmix64, Steele, Lea and Flood 2014. */
+static double
+draw(uint64_t i)
+{
+	uint64_t z = (i + 1) * UINT64_C(0x9e3779b97f4a7c15);
+
+	z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+	z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+	return (double)((z ^ (z >> 31)) >> 11) / (double)(UINT64_C(1) << 53);
+}
+
 static uint64_t
 due_at(const struct load *l)
 {
+	double at = (double)l->sent + (l->jitter ? draw(l->sent) : 0);
+
 	if (l->rate > 0)
-		return l->start_ns + (uint64_t)((double)l->sent * 1e9 / l->rate);
+		return l->start_ns + (uint64_t)(at * 1e9 / l->rate);
 	return l->spread_next < l->connections ? l->clients[l->spread_next].free_at_ns : UINT64_MAX;
 }
 

@@ -14,7 +14,13 @@
 #include "workers/common/heartbeat.h"
 #include "workers/common/worker.h"
 
-enum { BEAT_MS = 200, BEATS_PER_MEASURE = 10, TRIM_STEP_KB = 256 };
+enum {
+	BEAT_MS = 200,
+	BEATS_PER_MEASURE = 10,
+	BEATS_PER_PSS =
+		50, /* the kernel walks all pages for it: half a millisecond of this thread */
+	TRIM_STEP_KB = 256
+};
 
 static void
 heartbeat_store(_Atomic uint64_t *to, uint64_t v)
@@ -75,10 +81,11 @@ heartbeat_on_timer(void *arg)
 	struct heartbeat *h = arg;
 
 	heartbeat_store(&board_own_row(h->board)->heartbeat_ns, clock_ns());
-	if (h->beats++ % BEATS_PER_MEASURE == 0) {
+	if (h->beats % BEATS_PER_MEASURE == 0)
 		heartbeat_measure_rss(h);
+	if (h->beats % BEATS_PER_PSS == 0)
 		heartbeat_measure_pss(h);
-	}
+	h->beats++;
 	faults_on_beat(h->w);
 	loop_timer_set(h->loop, &h->timer, loop_now(h->loop) + h->every_ns);
 }
