@@ -38,11 +38,14 @@ static const char *const processes[] = {"kill worker=a", "abort worker=b", "segf
 
 static const char *const strategies[] = {"round_robin", "round_robin", "least_loaded", "balanced"};
 static const char *const policies[] = {"continue", "restart", "error"};
+/* Before the delays of faults, amid them, and within the time of most answers. */
+static const uint64_t hedges[] = {0, 0, 1, 25, 150};
 
 /* What the seed says of the whole scenario. */
 struct scene {
 	const char *strategy, *policy;
 	bool kills_gateway; /* one of two */
+	uint64_t hedge_ms; /* 0: nothing is hedged */
 };
 
 static void
@@ -63,8 +66,8 @@ generate_config(struct buf *out, const struct scene *scene)
 			 "{backend: c}]}\n");
 	buf_addf(out,
 		"  routes:\n    - {name: auto, models: [m], strategy: %s, session_ms: 0, "
-		"mid_stream: %s}\n",
-		scene->strategy, scene->policy);
+		"mid_stream: %s, hedge_ms: %" PRIu64 "ms}\n",
+		scene->strategy, scene->policy, scene->hedge_ms);
 }
 
 static void
@@ -135,7 +138,8 @@ generate_scenario(struct buf *out, uint64_t seed, uint64_t time_ms)
 	struct dice d = {.seed = seed};
 	const struct scene scene = {.strategy = strategies[dice_roll(&d, ARRAY_LEN(strategies))],
 		.policy = policies[dice_roll(&d, ARRAY_LEN(policies))],
-		.kills_gateway = dice_roll(&d, 4) == 0 && time_ms >= RECOVERED_FROM_MS};
+		.kills_gateway = dice_roll(&d, 4) == 0 && time_ms >= RECOVERED_FROM_MS,
+		.hedge_ms = hedges[dice_roll(&d, ARRAY_LEN(hedges))]};
 
 	CHECK(time_ms >= 100);
 	buf_addf(out,

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A deployment that fails is left alone, by all gateways, until one trial shows it well again."""
 import os
+import re
 import signal
 import threading
 import time
@@ -182,6 +183,8 @@ def test_nobody_waits_for_longer_than_allowed(cluster):
     r = d.chat("m")
     assert r.status_code == 503 and error_of(r.content)["message"], r.text
     assert 1 <= int(r.headers["retry-after"]) <= 30, "refused before it could be met"
+    waited = re.findall(r"^shunt_requests_waited_total.* (\d+)$", d.get("/metrics").text, re.M)
+    assert set(waited) == {"0"}, "refused at once"
     assert len(only.chats()) == 1
 
 

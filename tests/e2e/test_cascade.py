@@ -112,7 +112,7 @@ def test_a_hanging_candidate_costs_its_hop_deadline(pair):
 
 
 def test_a_backend_at_work_reports_the_deadline_itself(single):
-    d, u = single(lambda x: x.hang(), backend={"first_byte_ms": 300})
+    d, u = single(lambda x: x.hang(), backend={"first_byte_ms": int(1000 * SLOW)})
     r = d.chat("auto")
     assert r.status_code == 504 and "no first byte of the answer" in r.text
 

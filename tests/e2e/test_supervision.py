@@ -304,6 +304,7 @@ def test_a_hung_worker_is_killed_after_its_heartbeat(daemon, role):
     w = one(d, role)
     os.kill(w.pid, signal.SIGSTOP)
     d.wait_worker(w, 20)
+    assert re.search(rf"worker_hung .*\bslot={w.slot} .*heartbeat_ms=600\b", d.log())
     d.wait_ready()
     until("it answers", lambda: d.chat().status_code == 200)
 

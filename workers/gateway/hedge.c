@@ -93,7 +93,9 @@ hedge_arm(struct request *r)
 {
 	if (r->hedge_ms == 0 || stream_is_seen(r) || r->other.id != 0)
 		return;
-	r->hedge_timer = (struct loop_timer){.fn = hedge_on_late, .arg = r};
+	/* it may still be armed for the attempt before */
+	r->hedge_timer.fn = hedge_on_late;
+	r->hedge_timer.arg = r;
 	loop_timer_set(r->g->w->loop, &r->hedge_timer, r->attempt_ns + clock_ms_to_ns(r->hedge_ms));
 }
 

@@ -70,7 +70,8 @@ hop_look(struct request *r)
 		hop_await(r);
 		return true;
 	}
-	if (h->backend == HOP_ASKED)
+	/* where this process itself was held up, what the backend said may be unread */
+	if (h->backend == HOP_ASKED && now_ns < h->look_ns + clock_ms_to_ns(ASK_MS))
 		return false;
 	if (h->backend == HOP_AT_WORK && r->stream) {
 		h->look_ns = due_ns + clock_ms_to_ns(GRACE_MS);
