@@ -151,7 +151,9 @@ static enum err_code
 line_encode(void *ctx, const struct text_line *line, struct err *e)
 {
 	struct session *s = ctx;
-	struct tokenizer_options options = encoder_tokenizer_options(s->encoder);
+	bool embeds = encoder_info(s->encoder)->labels == 0 || s->cli->values['L'] != NULL;
+	struct tokenizer_options options = embeds ? encoder_embedding_options(s->encoder)
+						  : encoder_tokenizer_options(s->encoder);
 	struct encoder_input in;
 	struct encoder_output out;
 	struct buf *b = &s->answer;

@@ -211,6 +211,16 @@ encoder_tokenizer_options(const struct encoder *enc)
 	};
 }
 
+struct tokenizer_options
+encoder_embedding_options(const struct encoder *enc)
+{
+	struct tokenizer_options o = encoder_tokenizer_options(enc);
+
+	o.max_length = enc->header.max_tokens;
+	o.cut = TOKENIZER_CUT_RIGHT;
+	return o;
+}
+
 bool
 encoder_finite(const struct encoder *enc, const struct encoder_output *out)
 {

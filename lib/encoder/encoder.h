@@ -88,6 +88,9 @@ const char *encoder_label(const struct encoder *enc, uint32_t label); /* id2labe
 const struct tokenizer *encoder_tokenizer(const struct encoder *enc);
 /* How texts are encoded for this model: longest length, and whether with special tokens. */
 struct tokenizer_options encoder_tokenizer_options(const struct encoder *enc);
+/* The same for an embedding: of as much text as the model takes (max_seq_length of
+ * sentence_bert_config.json), where tokenizer.json may cut earlier. */
+struct tokenizer_options encoder_embedding_options(const struct encoder *enc);
 
 /* One text of a pass: its ids with special tokens. */
 struct encoder_input {

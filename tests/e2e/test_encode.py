@@ -69,6 +69,18 @@ def test_longer_texts_than_the_model_takes_are_cut(model):
     assert long.stdout == cut.stdout
 
 
+def test_an_embedding_is_of_all_that_the_model_takes_whatever_the_tokenizer_cuts(model):
+    """all-MiniLM-L6-v2: 256 by sentence_bert_config.json, 128 by tokenizer.json."""
+    folder, _ = model("bert-mean")
+    texts = "".join(" ".join(["w7"] * n) + "\n" for n in (16, 17, 5))
+    (folder / "tokenizer.json").write_text(json.dumps({**WORDS, "truncation": {
+        "max_length": 5, "strategy": "LongestFirst", "stride": 0, "direction": "Right"}}))
+    done = encode(folder, texts)
+    assert done.returncode == 0, done.stderr
+    sixteen, seventeen, five = done.stdout.splitlines()
+    assert sixteen == seventeen != five
+
+
 def test_a_model_that_cannot_be_used_is_told(model):
     folder, _ = model("roberta")
     assert "--dtype q4: must be f32, bf16 or i8" in encode(folder, "", "--dtype", "q4").stderr

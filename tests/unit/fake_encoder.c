@@ -188,6 +188,13 @@ encoder_tokenizer_options(const struct encoder *enc)
 	return (struct tokenizer_options){.max_length = 8};
 }
 
+struct tokenizer_options
+encoder_embedding_options(const struct encoder *enc)
+{
+	return (struct tokenizer_options){
+		.max_length = encoder_info(enc)->max_tokens, .cut = TOKENIZER_CUT_RIGHT};
+}
+
 struct tokenizer_scratch *
 tokenizer_scratch_new(void)
 {

@@ -139,19 +139,15 @@ pass_take_ids(struct pass_text *t, const struct encoder_info *info)
 	t->tokens.len = n;
 }
 
-/* A classification looks at what the model's files say. An embedding of half a text would be a
- * wrong one, so there the model's own limit counts, and a text beyond it is an error. */
+/* A classification looks at what the files say; a text too long to be embedded is an error. */
 static struct tokenizer_options
 pass_options(const struct job *j, const struct model *m)
 {
 	const struct encoder_info *info = encoder_info(m->encoder);
 	struct tokenizer_options o = encoder_tokenizer_options(m->encoder);
 
-	if (j->kind == JOB_EMBED) {
-		o.max_length = info->max_tokens;
-		o.cut = TOKENIZER_CUT_RIGHT;
-		return o;
-	}
+	if (j->kind == JOB_EMBED)
+		return encoder_embedding_options(m->encoder);
 	o.cut = j->cut;
 	if (o.max_length == 0 || o.max_length > info->max_tokens)
 		o.max_length = info->max_tokens;
