@@ -383,6 +383,9 @@ cli_calibrate(const struct cli *cli)
 	code = lab_scorer_open(&c.scorer, cli, named);
 	if (code == CLI_OK && c.scorer.open == NULL)
 		code = lab_fail(cli, "this scorer stands in no route: it has no threshold");
+	if (code == CLI_OK && scorer_embedding_len(c.scorer.open) > 0)
+		code = lab_fail(
+			cli, "this scorer was trained with --encoder: it stands in no route");
 	if (code == CLI_OK)
 		code = lab_data(
 			&c.d, cli, &cli->data, cli->values['q'] != NULL ? LAB_SCORED : LAB_PROMPTS);

@@ -37,14 +37,14 @@ static const struct command commands[] = {
 		"the newest records of requests and attempts",
 		"Reads the journal's files; FOLDER is STATE_DIR/journal of the config unless given.\n"
 		"Needs no daemon. --json prints the records as they are, one a line.\n"},
-	{"eval", "[FILE]...", "dtsAwSmkOxPpebgjh", 0, CLI_FILES_MAX, cli_eval,
+	{"eval", "[FILE]...", "dtsAwSmkOxPpebgCDjh", 0, CLI_FILES_MAX, cli_eval,
 		"what a scorer gains over the best single model",
 		"A trained scorer without a file is cross-validated: trained on the other folds\n"
 		"(equal prompts are in one fold). With --train-data it is trained on those files\n"
 		"alone. NAME:FILE reads a scorer file, NAME:default the one that comes with shunt.\n"
 		"Scorers: those of routes, and chars, id, oracle to check the figures by. Exit code 1\n"
 		"where it is not surely better than that of --against.\n"},
-	{"train", "[FILE]...", "dsoekOgjh", 0, CLI_FILES_MAX, cli_train,
+	{"train", "[FILE]...", "dsoekOgCDjh", 0, CLI_FILES_MAX, cli_train,
 		"make a scorer's file from routing data",
 		"The same data, seed and threads give the same bytes. Ctrl-C leaves no file.\n"},
 	{"calibrate", "[FILE]...", "dswSnqOjh", 0, CLI_FILES_MAX, cli_calibrate,
@@ -98,6 +98,8 @@ static const struct option_row {
 		"routing data, JSON lines, gzip or not; again for more, - for standard input"},
 	{{"train-data", required_argument, NULL, 't'}, "FILE",
 		"train on these files and on no row of --data; again for more"},
+	{{"encoder", required_argument, NULL, 'C'}, "DIR",
+		"let the scorer learn from this model's embeddings too; see encode's --model"},
 	{{"only", required_argument, NULL, 'O'}, "PREFIX",
 		"of --data, only rows whose dataset begins so"},
 	{{"scorer", required_argument, NULL, 's'}, "NAME[:FILE]", "the scorer"},
@@ -145,7 +147,7 @@ static const struct option_row {
 };
 
 /* Long names only: they have no letter of their own on the command line. */
-static const char long_only[] = "WYHUEdtsOwSmnqkxPpoegbTlMLDIi";
+static const char long_only[] = "WYHUEdtsOwSmnqkxPpoegbTlMLDIiC";
 
 static const char footer[] =
 	"\nThe daemon is looked for at --url, $SHUNT_URL, the socket $SHUNT_SOCKET, the socket of "

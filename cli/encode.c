@@ -42,17 +42,12 @@ read_dtype(enum encoder_dtype *out, const struct cli *cli)
 	const char *name = cli->values['D'];
 
 	*out = ENCODER_F32;
-	for (int i = 0; name != NULL && i <= ENCODER_DTYPES; i++) {
-		if (i == ENCODER_DTYPES) {
-			(void)fprintf(cli->err,
-				"shunt encode: --dtype %s: must be f32, bf16 or i8\n", name);
-			return false;
-		}
-		*out = (enum encoder_dtype)i;
-		if (strcmp(encoder_dtype_name(*out), name) == 0)
-			break;
-	}
-	return true;
+	if (name != NULL)
+		*out = encoder_dtype_find(name);
+	if (*out < ENCODER_DTYPES)
+		return true;
+	(void)fprintf(cli->err, "shunt encode: --dtype %s: must be f32, bf16 or i8\n", name);
+	return false;
 }
 
 static bool

@@ -27,6 +27,7 @@ struct eval {
 	struct evaluate_price *prices;
 	unsigned folds;
 	struct train_options train;
+	struct encode encoded;
 	struct eval_side own, against;
 	struct evaluate_match match;
 };
@@ -45,6 +46,7 @@ eval_fini(struct eval *e)
 	eval_side_fini(&e->own);
 	eval_side_fini(&e->against);
 	lab_choice_fini(&e->choice);
+	encode_fini(&e->encoded);
 	dataset_free(&e->d);
 	free(e->prices);
 }
@@ -92,6 +94,25 @@ eval_data(struct eval *e, const struct cli *cli)
 	e->plan.weak = e->choice.weak;
 	e->plan.strong = e->choice.strong;
 	e->plan.noise = PREDICT_NOISED;
+	return CLI_OK;
+}
+
+/* Noised prompts would each need an embedding of their own, so flips are not measured then. */
+static enum cli_exit
+eval_encode(struct eval *e, const struct cli *cli)
+{
+	enum cli_exit code = lab_encode(&e->encoded, cli, &e->d, e->train.threads);
+
+	if (code == CLI_OK)
+		code = lab_encode_fits(&e->own.scorer, cli, &e->encoded);
+	if (code == CLI_OK)
+		code = lab_encode_fits(&e->against.scorer, cli, &e->encoded);
+	if (code != CLI_OK || e->encoded.embeddings == NULL)
+		return code;
+	e->plan.embeddings = e->train.embeddings = e->encoded.embeddings;
+	e->plan.embedding_len = e->train.embedding_len = e->encoded.len;
+	e->train.encoder = e->encoded.name;
+	e->plan.noise = PREDICT_PLAIN;
 	return CLI_OK;
 }
 
@@ -231,6 +252,8 @@ eval_run(struct eval *e, const struct cli *cli)
 		code = eval_scorers(e, cli);
 	if (code == CLI_OK)
 		code = eval_data(e, cli);
+	if (code == CLI_OK)
+		code = eval_encode(e, cli);
 	if (code == CLI_OK)
 		code = eval_cost(e, cli);
 	if (code == CLI_OK)

@@ -11,6 +11,7 @@
 #include "cli/command.h"
 #include "lib/base/buf.h"
 #include "lib/lab/dataset.h"
+#include "lib/lab/encode.h"
 #include "lib/lab/predict.h"
 #include "lib/lab/train.h"
 
@@ -69,6 +70,13 @@ void lab_choice_fini(struct lab_choice *c);
 
 /* Say it; the exit code. */
 enum cli_exit lab_fail(const struct cli *cli, const char *text);
+
+/* lab_encode.c: the embeddings of all rows by the model of --encoder; none without it. */
+enum cli_exit lab_encode(
+	struct encode *out, const struct cli *cli, const struct dataset *d, unsigned threads);
+/* Does the scorer get the embeddings that it was trained with? */
+enum cli_exit lab_encode_fits(
+	const struct lab_scorer *s, const struct cli *cli, const struct encode *encoded);
 
 /* lab_progress.c: a bar with stage and time left, on a terminal; Ctrl-C ends the work. */
 struct lab_progress {

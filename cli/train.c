@@ -26,6 +26,7 @@ struct training {
 	size_t rows_len;
 	unsigned folds;
 	struct train_options options;
+	struct encode encoded;
 	char note[NOTE_MAX];
 	struct train_report report;
 	struct buf file;
@@ -48,6 +49,7 @@ training_free(struct training **t_p)
 		predict_fini(&t->predictions[i]);
 	}
 	lab_scorer_fini(&t->scorer);
+	encode_fini(&t->encoded);
 	dataset_free(&t->d);
 	buf_fini(&t->file);
 	free(t->rows);
@@ -118,7 +120,11 @@ training_data(struct training *t, const struct cli *cli)
 	if (t->rows_len == 0)
 		return lab_fail(cli, "no row's dataset begins with what --only says");
 	training_note(t, cli);
-	return CLI_OK;
+	code = lab_encode(&t->encoded, cli, &t->d, t->options.threads);
+	t->options.embeddings = t->encoded.embeddings;
+	t->options.embedding_len = t->encoded.len;
+	t->options.encoder = t->encoded.embeddings != NULL ? t->encoded.name : NULL;
+	return code;
 }
 
 /* The groups that dataset names begin with, up to their first slash, as far as there is room. */
@@ -171,7 +177,9 @@ training_plans(struct training *t, const struct cli *cli)
 			.models_len = set.choice.models_len,
 			.weak = -1,
 			.strong = -1,
-			.seed = t->options.seed};
+			.seed = t->options.seed,
+			.embeddings = t->encoded.embeddings,
+			.embedding_len = t->encoded.len};
 		kept++;
 	}
 	t->sets_len = kept;

@@ -13,7 +13,7 @@ _shunt_lab() {
 _shunt() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}
 	local commands='status route models check journal eval train calibrate tokenize encode bench chaos fault version help'
-	local scorers='linear ensemble knn elo cluster mlp mf irt heuristic random weak strong chars id oracle'
+	local scorers='linear ensemble encoder knn elo cluster mlp mf irt heuristic random weak strong chars id oracle'
 	COMPREPLY=()
 
 	case $prev in
@@ -29,7 +29,7 @@ _shunt() {
 		mapfile -t COMPREPLY < <(compgen -W 'auto blas avx2 avx512 amx' -- "$cur")
 		return
 		;;
-	--tokenizer | --model)
+	--tokenizer | --model | --encoder)
 		mapfile -t COMPREPLY < <(compgen -d -- "$cur")
 		return
 		;;
@@ -75,10 +75,10 @@ _shunt() {
 		fi
 		;;
 	eval)
-		_shunt_lab '--train-data --only --scorer --against --weak --strong --many --folds --cost-source --prices --plot --seed --resamples --threads'
+		_shunt_lab '--train-data --only --scorer --against --weak --strong --many --folds --cost-source --prices --plot --seed --resamples --threads --encoder --dtype'
 		;;
 	train)
-		_shunt_lab '--only --scorer --out --seed --folds --threads'
+		_shunt_lab '--only --scorer --out --seed --folds --threads --encoder --dtype'
 		;;
 	calibrate)
 		_shunt_lab '--only --scorer --weak --strong --strong-pct --quality'

@@ -22,6 +22,7 @@
 
 enum encoder_dtype { ENCODER_F32, ENCODER_BF16, ENCODER_I8, ENCODER_DTYPES };
 const char *encoder_dtype_name(enum encoder_dtype d); /* "f32", "bf16", "i8" */
+enum encoder_dtype encoder_dtype_find(const char *name); /* ENCODER_DTYPES: there is none */
 
 /* Instruction set of the kernels; a packed form is for one of them. */
 enum encoder_isa {

@@ -33,6 +33,16 @@ encoder_dtype_name(enum encoder_dtype d)
 	return d < ENCODER_DTYPES ? dtype_names[d] : "?";
 }
 
+enum encoder_dtype
+encoder_dtype_find(const char *name)
+{
+	unsigned d = 0;
+
+	while (d < ENCODER_DTYPES && strcmp(dtype_names[d], name) != 0)
+		d++;
+	return (enum encoder_dtype)d;
+}
+
 const char *
 encoder_isa_name(enum encoder_isa isa)
 {

@@ -156,7 +156,7 @@ train_check(const struct train_job *j, struct err *e)
 			TRAIN_FOLDS_MAX, TRAIN_LAMBDAS_MAX);
 	if (scorer_kind(j->id) == SCORER_KIND_ENCODER &&
 		(j->o->embeddings == NULL || j->o->embedding_len == 0))
-		return err_set(e, ERR_INPUT, "scorer '%s' needs an encoder's embeddings",
+		return err_set(e, ERR_INPUT, "scorer '%s' needs an encoder's embeddings: --encoder DIR",
 			scorer_name(j->id));
 	return ERR_OK;
 }

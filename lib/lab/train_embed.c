@@ -109,7 +109,7 @@ embed_new(struct embed *out, struct train_job *j, enum embed_scale scale, struct
 		directions[i] *= values[k] > 1e-6F ? sqrtf((float)n / values[k]) : 0;
 	}
 	out->rows = matrix_new(n * EMBED_RANK, sizeof(float));
-	out->matrix = matrix_new((size_t)(TEXT_BUCKETS + PROJECT_WAVES) * EMBED_RANK, sizeof(float));
+	out->matrix = matrix_new(features_rows(out->features) * EMBED_RANK, sizeof(float));
 	matrix_multiply(out->rows, gram, directions, n, EMBED_RANK, n);
 	features_fold(out->matrix, out->features, directions, EMBED_RANK);
 	free(directions);

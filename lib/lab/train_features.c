@@ -33,6 +33,8 @@ features_free(struct features **f_p)
 	free(f->bucket);
 	free(f->value);
 	free(f->waves);
+	free(f->dense);
+	free(f->centre);
 	free(f);
 	*f_p = NULL;
 }
@@ -139,6 +141,7 @@ features_new(struct features **out, struct train_job *j, struct err *e)
 	f->basis.rarity = f->rarity;
 	f->basis.shape_mean = f->shape;
 	f->basis.shape_scale = f->shape + TEXT_SHAPES;
+	dense_fill(f, j);
 	rc = features_survey(f, j, s, e);
 	if (rc == ERR_OK) {
 		f->bucket = matrix_new(f->start[f->n], sizeof(*f->bucket));
@@ -148,7 +151,7 @@ features_new(struct features **out, struct train_job *j, struct err *e)
 	free(s);
 	if (rc != ERR_OK)
 		return rc;
-	j->report.features = f->used + PROJECT_WAVES;
+	j->report.features = f->used + PROJECT_WAVES + f->dims;
 	*out = f;
 	f = NULL;
 	return ERR_OK;
@@ -247,12 +250,19 @@ features_gram(float **out, const struct features *f, struct train_job *j, struct
 	postings_fini(&p);
 	cblas_ssyrk(CblasRowMajor, CblasLower, CblasNoTrans, (int)n, PROJECT_WAVES, 1, f->waves,
 		PROJECT_WAVES, 1, gram, (int)n);
+	dense_gram(gram, f);
 	for (i = 0; i < n; i++) {
 		for (k = 0; k < i; k++)
 			gram[k * n + i] = gram[i * n + k];
 	}
 	*out = gram;
 	return ERR_OK;
+}
+
+size_t
+features_rows(const struct features *f)
+{
+	return TEXT_BUCKETS + PROJECT_WAVES + f->dims;
 }
 
 void
@@ -273,6 +283,7 @@ features_fold(float *out, const struct features *f, const float *a, size_t cols)
 		}
 	}
 	matrix_multiply_left(out + TEXT_BUCKETS * cols, f->waves, a, PROJECT_WAVES, cols, f->n);
+	dense_fold(out + (TEXT_BUCKETS + PROJECT_WAVES) * cols, f, a, cols);
 }
 
 void
@@ -299,5 +310,6 @@ features_write(struct train_file *file, const struct features *f, const float *m
 	train_file_add(file, "scale", scale, rank * sizeof(float));
 	train_file_add(
 		file, "waves", matrix + TEXT_BUCKETS * rank, PROJECT_WAVES * rank * sizeof(float));
+	dense_write(file, f, matrix + (TEXT_BUCKETS + PROJECT_WAVES) * rank, rank);
 	free(rows);
 }

@@ -195,7 +195,7 @@ linear_costs(struct train_file *file, const struct train_job *j, const struct ri
 static void
 linear_write(struct buf *out, struct train_job *j, const struct features *f, const struct ridge *r)
 {
-	size_t rows = TEXT_BUCKETS + PROJECT_WAVES, rank;
+	size_t rows = features_rows(f), rank;
 	float *weights = matrix_new(rows * r->outputs, sizeof(float)), *columns, *heads;
 	struct train_file file;
 

@@ -93,6 +93,10 @@ struct features {
 	uint16_t *bucket;
 	float *value;
 	float *waves;	  /* n of PROJECT_WAVES */
+	size_t dims;	  /* of the embeddings; 0: none */
+	float *dense;	  /* n of dims: embeddings less centre, times scale */
+	float *centre;	  /* dims */
+	float scale;
 	size_t used;	  /* buckets that some row has */
 };
 
@@ -101,12 +105,19 @@ void features_free(struct features **f_p);
 /* Inner products of all rows: n of n floats, the caller's to free(). */
 MUST enum err_code features_gram(
 	float **out, const struct features *f, struct train_job *j, struct err *e);
-/* out (TEXT_BUCKETS + PROJECT_WAVES of cols) = features' transpose times a (n of cols). */
+/* Buckets, waves and the embedding's numbers. */
+size_t features_rows(const struct features *f);
+/* out (features_rows of cols) = features' transpose times a (n of cols). */
 void features_fold(float *out, const struct features *f, const float *a, size_t cols);
-/* Sections plan, rarity, shape, rows, scale, waves for a matrix of rank columns as features_fold
- * gives. */
+/* The sections of project_open for a matrix of rank columns as features_fold gives. */
 void features_write(
 	struct train_file *file, const struct features *f, const float *matrix, size_t rank);
+
+/* train_dense.c: the embeddings of the options as one more block of features */
+void dense_fill(struct features *f, const struct train_job *j);
+void dense_gram(float *gram, const struct features *f); /* adds to the lower half */
+void dense_fold(float *out, const struct features *f, const float *a, size_t cols);
+void dense_write(struct train_file *file, const struct features *f, const float *matrix, size_t rank);
 
 /* train_ridge.c: kernel ridge with many outputs, of which each row may have some */
 
@@ -140,7 +151,7 @@ enum embed_scale { EMBED_COSINE, EMBED_WHITE }; /* as they are; or each of varia
 
 struct embed {
 	struct features *features;
-	float *matrix; /* TEXT_BUCKETS + PROJECT_WAVES of EMBED_RANK, for features_write */
+	float *matrix; /* features_rows of EMBED_RANK, for features_write */
 	float *rows;   /* n of EMBED_RANK */
 };
 

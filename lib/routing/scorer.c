@@ -94,6 +94,8 @@ static enum err_code
 scorer_open_file(struct scorer *s, const char *what, const void *data, size_t len, struct err *e)
 {
 	struct scorer_file f;
+	const void *section;
+	size_t section_len;
 	enum err_code rc;
 
 	rc = scorer_file_open(&f, what, data, len, e);
@@ -103,6 +105,8 @@ scorer_open_file(struct scorer *s, const char *what, const void *data, size_t le
 		return err_set(e, ERR_CONFIG, "%s: a file of another scorer, not '%s'", what,
 			scorer_name(s->id));
 	rc = scorer_open_models(s, &f, e);
+	if (scorer_file_section(&section, &section_len, &f, "centre"))
+		s->embedding_len = section_len / sizeof(float);
 	return rc != ERR_OK ? rc : s->ops->open(s, &f, e);
 }
 
@@ -158,6 +162,12 @@ const char *
 scorer_model(const struct scorer *s, size_t i)
 {
 	return s->names[i];
+}
+
+size_t
+scorer_embedding_len(const struct scorer *s)
+{
+	return s->embedding_len;
 }
 
 float

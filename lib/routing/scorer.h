@@ -59,6 +59,9 @@ const char *scorer_model(const struct scorer *s, size_t i);
 /* Index of a name (exact, or the same up to case and a vendor/ prefix); -1: not trained with it. */
 int scorer_model_find(const struct scorer *s, const char *name);
 
+/* Numbers of the embedding that it was trained with and has to be asked with; 0: it needs none. */
+size_t scorer_embedding_len(const struct scorer *s);
+
 /* What a model scored on the rows the scorer was trained with; negative: not known. */
 float scorer_mean(const struct scorer *s, size_t i);
 

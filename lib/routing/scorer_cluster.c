@@ -60,7 +60,7 @@ cluster_guess(const struct scorer *s, struct scorer_guess *out, const struct sco
 	size_t best = 0, i, k;
 	float distance, least = 0, v;
 
-	project_text(t->z, &c->project, in->text, in->len, &t->project);
+	project_input(t->z, &c->project, in, &t->project);
 	for (i = 0; i < c->count; i++) {
 		for (distance = 0, k = 0; k < c->project.rank; k++) {
 			v = t->z[k] - c->centres[i * c->project.rank + k];

@@ -43,6 +43,8 @@ ensemble_open_part(struct ensemble *s, const struct scorer_file *f, struct err *
 	if (rc != ERR_OK)
 		return rc;
 	s->len++;
+	s->base.embedding_len =
+		MAX(s->base.embedding_len, scorer_embedding_len(s->parts[s->len - 1]));
 	if (scorer_models(s->parts[s->len - 1]) != s->base.models)
 		return err_set(e, ERR_CONFIG, "%s: part %zu knows other models", f->what, s->len - 1);
 	for (m = 0; m < s->base.models; m++) {

@@ -65,7 +65,7 @@ linear_guess(const struct scorer *s, struct scorer_guess *out, const struct scor
 	struct linear_scratch *w = scratch;
 	size_t r, m;
 
-	project_text(w->z, &l->project, in->text, in->len, &w->project);
+	project_input(w->z, &l->project, in, &w->project);
 	memset(w->y, 0, l->outputs * sizeof(w->y[0]));
 	for (r = 0; r < l->project.rank; r++) {
 		for (m = 0; m < l->outputs; m++)

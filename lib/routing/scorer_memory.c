@@ -75,7 +75,7 @@ memory_nearest(const struct memory *m, const struct scorer_input *in, struct mem
 	size_t rank = m->project.rank, n = 0, i;
 	float norm = 0, v;
 
-	project_text(t->z, &m->project, in->text, in->len, &t->project);
+	project_input(t->z, &m->project, in, &t->project);
 	for (i = 0; i < rank; i++)
 		norm += t->z[i] * t->z[i];
 	norm = norm > 0 ? 1 / sqrtf(norm) : 0;

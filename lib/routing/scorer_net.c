@@ -90,7 +90,7 @@ net_guess(const struct scorer *s, struct scorer_guess *out, const struct scorer_
 	struct net_scratch *t = scratch;
 	size_t m;
 
-	project_text(t->z, &n->project, in->text, in->len, &t->project);
+	project_input(t->z, &n->project, in, &t->project);
 	net_forward(t->hidden, t->y, kind, &n->w, t->z);
 	for (m = 0; m < s->models; m++)
 		out[m].quality = t->y[m];

@@ -91,4 +91,5 @@ struct scorer {
 	const char **names;
 	const float *error; /* per model */
 	const float *mean;  /* per model: what it scored on the training rows */
+	size_t embedding_len; /* of the section "centre", or of an ensemble's part; 0: there is none */
 };

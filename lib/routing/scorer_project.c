@@ -232,6 +232,22 @@ project_open_plan(struct project *p, const struct scorer_file *f, struct err *e)
 	return ERR_OK;
 }
 
+static enum err_code
+project_open_embedding(struct project *p, const struct scorer_file *f, struct err *e)
+{
+	const void *section;
+	enum err_code rc;
+	size_t len;
+
+	if (!scorer_file_section(&section, &len, f, "centre"))
+		return ERR_OK;
+	p->dims = len / sizeof(float);
+	rc = scorer_file_floats(&p->centre, f, "centre", p->dims, e);
+	if (rc != ERR_OK)
+		return rc;
+	return scorer_file_floats(&p->direct, f, "direct", p->dims * p->rank, e);
+}
+
 enum err_code
 project_open(struct project *out, const struct scorer_file *f, struct err *e)
 {
@@ -256,7 +272,8 @@ project_open(struct project *out, const struct scorer_file *f, struct err *e)
 	rc = scorer_file_floats(&out->scale, f, "scale", out->rank, e);
 	if (rc != ERR_OK)
 		return rc;
-	return scorer_file_floats(&out->wave_rows, f, "waves", PROJECT_WAVES * out->rank, e);
+	rc = scorer_file_floats(&out->wave_rows, f, "waves", PROJECT_WAVES * out->rank, e);
+	return rc != ERR_OK ? rc : project_open_embedding(out, f, e);
 }
 
 void
@@ -266,11 +283,12 @@ project_close(struct project *p)
 }
 
 void
-project_text(float *out, const struct project *p, const char *text, size_t len,
+project_input(float *out, const struct project *p, const struct scorer_input *in,
 	struct project_scratch *s)
 {
-	size_t terms = project_features(s, &p->basis, text, len), i, k;
+	size_t terms = project_features(s, &p->basis, in->text, in->len), i, k;
 	const float *row;
+	float v;
 
 	project_kernel()->sum(out, s->text.terms, terms, p->rows, p->rank);
 	for (k = 0; k < p->rank; k++)
@@ -279,5 +297,11 @@ project_text(float *out, const struct project *p, const char *text, size_t len,
 		row = p->wave_rows + i * p->rank;
 		for (k = 0; k < p->rank; k++)
 			out[k] += s->waves[i] * row[k];
+	}
+	for (i = 0; i < p->dims && in->embedding != NULL && in->embedding_len == p->dims; i++) {
+		v = in->embedding[i] - p->centre[i];
+		row = p->direct + i * p->rank;
+		for (k = 0; k < p->rank; k++)
+			out[k] += v * row[k];
 	}
 }

@@ -5,7 +5,8 @@
  * What every trained scorer begins with. The features of a text are three blocks: words, n-grams
  * (each sublinear counts times a trained rarity, at length 1) and waves: cosines of random sums of
  * the text's shape, whose inner product is close to a Gaussian of the distance between two shapes
- * (random Fourier features). The blocks are weighted so that the whole has length about 1.
+ * (random Fourier features). The blocks are weighted so that the whole has length about 1. A file
+ * that was trained with an encoder has a fourth block, the embedding less its mean.
  */
 #pragma once
 
@@ -49,6 +50,9 @@ struct project {
 	const int8_t *rows;  /* TEXT_BUCKETS of rank */
 	const float *scale;  /* rank: what one step of a row's column is worth */
 	const float *wave_rows; /* PROJECT_WAVES of rank */
+	size_t dims;	     /* of the embedding; 0: trained without one */
+	const float *centre; /* dims */
+	const float *direct; /* dims of rank */
 };
 
 /* As it stands in the section "plan". */
@@ -60,9 +64,10 @@ struct project_plan {
 	float reserved;
 };
 
-/* Sections "plan", "rarity", "shape", "rows", "scale" and "waves". */
+/* Sections "plan", "rarity", "shape", "rows", "scale" and "waves"; "centre" and "direct" where an
+ * embedding is among the features. */
 MUST enum err_code project_open(struct project *out, const struct scorer_file *f, struct err *e);
 void project_close(struct project *p);
-/* out: rank floats. */
-void project_text(float *out, const struct project *p, const char *text, size_t len,
+/* out: rank floats. Without the embedding that it was trained with, the text's share alone. */
+void project_input(float *out, const struct project *p, const struct scorer_input *in,
 	struct project_scratch *s);

@@ -137,6 +137,12 @@ scorers_load(struct scorers_row *row, scorers_read_fn *read, struct err *e)
 		return ERR_OK;
 	if (scorer_open(&scorer, row->id, row->path, data.data, data.len, e) != ERR_OK)
 		return err_wrap(e, "%s", scorers_user(user, row));
+	if (scorer_embedding_len(scorer) > 0) {
+		scorer_free(&scorer);
+		return err_set(e, ERR_CONFIG,
+			"%s: %s: was trained with --encoder; no route asks a scorer with embeddings",
+			scorers_user(user, row), row->path);
+	}
 	scorers_row_close(row);
 	row->scorer = scorer;
 	row->data = data;

@@ -403,6 +403,36 @@ def test_the_prompt_log_ends_at_its_size(daemon):
     assert len(d.events("prompt_log_full")) == 1
 
 
+# ---- scorers that learned from an encoder's embeddings
+
+
+def test_a_scorer_that_learned_from_embeddings_is_asked_with_them_and_stands_in_no_route(files, tmp_path):
+    data, out = files["good"].with_name("good.jsonl"), tmp_path / "both.linear"
+    done = shunt("train", "--data", data, "--scorer", "linear", "--encoder", BERT, "--out", out, "--json")
+    assert done.returncode == 0, done.stderr
+    alone = shunt("eval", "--data", data, "--scorer", f"linear:{out}")
+    assert alone.returncode == 2 and "--encoder DIR is missing" in alone.stderr
+    asked = shunt("eval", "--data", data, "--scorer", f"linear:{out}", "--encoder", BERT, "--dtype", "i8", "--json")
+    assert asked.returncode == 0, asked.stderr
+    assert json.loads(asked.stdout)["apgr"] > 0.7 and json.loads(asked.stdout)["flips"] is None
+    path = tmp_path / "shunt.json"
+    path.write_text(json.dumps(config(out)))
+    told = shunt("check", path)
+    assert told.returncode == 1 and "no route asks a scorer with embeddings" in told.stdout + told.stderr
+    done = shunt("calibrate", "--data", data, "--scorer", f"linear:{out}", "--strong-pct", 20)
+    assert done.returncode == 1 and "stands in no route" in done.stderr
+
+
+def test_what_is_wrong_with_an_encoder_is_told(files, tmp_path):
+    data = files["good"].with_name("good.jsonl")
+    done = shunt("eval", "--data", data, "--scorer", "encoder")
+    assert done.returncode == 1 and "needs an encoder's embeddings: --encoder DIR" in done.stderr
+    done = shunt("eval", "--data", data, "--scorer", "linear", "--encoder", tmp_path / "gone")
+    assert done.returncode == 1 and "gone" in done.stderr
+    done = shunt("eval", "--data", data, "--scorer", "linear", "--encoder", BERT, "--dtype", "q4")
+    assert done.returncode == 2 and "must be f32, bf16 or i8" in done.stderr
+
+
 # ---- encoders
 
 

@@ -223,7 +223,8 @@ expect_all_in(const char *file)
 	AUTO(run_fini) struct run list = RUN("help", "--json");
 	static const char *const options[] = {"json", "help", "url", "config", "route", "data",
 		"train", "only", "scorer", "weak", "strong", "many", "pct", "quality", "folds",
-		"cost", "prices", "plot", "out", "seed", "threads", "resamples"};
+		"cost", "prices", "plot", "out", "seed", "threads", "resamples",
+		"encoder"};
 	struct json v, command;
 	struct json_iter it;
 	char name[32];

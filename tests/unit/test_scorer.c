@@ -68,21 +68,32 @@ world_fini(struct world *w)
 	dataset_free(&w->d);
 }
 
-static struct train_options
-world_options(const struct world *w)
+static const struct train_options world_plain = {.seed = 1, .threads = 2};
+
+static void
+world_train_encoded(struct buf *out, const struct world *w, enum scorer_id id)
 {
-	return (struct train_options){.seed = 1,
-		.threads = 2,
-		.embeddings = w->embedding,
-		.embedding_len = EMBEDDING,
-		.encoder = "made for this test"};
+	struct train_options o = world_plain;
+	struct err e;
+
+	o.embeddings = w->embedding;
+	o.embedding_len = EMBEDDING;
+	o.encoder = "made for this test";
+	cr_assert_eq(train_run(out, NULL, &w->d, w->train, WORLD_TRAINED, id, &o, &e), ERR_OK, "%s",
+		e.text);
 }
 
+/* Of the text alone where the scorer can. */
 static void
 world_train(struct buf *out, const struct world *w, enum scorer_id id)
 {
-	struct train_options o = world_options(w);
+	const struct train_options o = world_plain;
 	struct err e;
+
+	if (scorer_kind(id) == SCORER_KIND_ENCODER) {
+		world_train_encoded(out, w, id);
+		return;
+	}
 
 	cr_assert_eq(train_run(out, NULL, &w->d, w->train, WORLD_TRAINED, id, &o, &e), ERR_OK, "%s",
 		e.text);
@@ -162,6 +173,52 @@ ParameterizedTest(enum scorer_id *id, scorer, the_same_run_gives_the_same_bytes)
 	world_train(&two, &w, *id);
 	cr_assert_eq(one.len, two.len);
 	cr_assert_eq(memcmp(one.data, two.data, one.len), 0);
+}
+
+/* How much a text that says nothing wants the strong model, by its embedding's first number. */
+static double
+want_by_embedding(const struct scorer *s, float first, void *scratch)
+{
+	const float embedding[EMBEDDING] = {first, 0.5F, 0.5F, 0.5F};
+	const struct scorer_input in = {
+		.text = "no. 7:", .len = 6, .embedding = embedding, .embedding_len = EMBEDDING};
+
+	return scorer_want_strong(s, &in, scorer_model_find(s, "Weak-7B"),
+		scorer_model_find(s, "strong-70b"), scratch);
+}
+
+ParameterizedTestParameters(scorer, learns_from_embeddings_where_they_are_given)
+{
+	return trained_scorers();
+}
+
+ParameterizedTest(enum scorer_id *id, scorer, learns_from_embeddings_where_they_are_given)
+{
+	AUTO(world_fini) struct world w;
+	AUTO(scorer_free) struct scorer *s = NULL, *plain = NULL;
+	AUTO(buf_fini) struct buf file = BUF_INIT, without = BUF_INIT;
+	void *scratch;
+	struct err e;
+
+	world_init(&w);
+	world_train_encoded(&file, &w, *id);
+	world_train(&without, &w, *id);
+	cr_assert_eq(scorer_open(&s, *id, "f", file.data, file.len, &e), ERR_OK, "%s", e.text);
+	cr_assert_eq(
+		scorer_open(&plain, *id, "f", without.data, without.len, &e), ERR_OK, "%s", e.text);
+	cr_expect_eq(scorer_embedding_len(s), EMBEDDING);
+	scratch = scratch_new(s);
+	cr_expect_neq(want_by_embedding(s, 2.5F, scratch), want_by_embedding(s, 0.5F, scratch),
+		"%s", scorer_name(*id));
+	if (*id != SCORER_MLP && *id != SCORER_MF && *id != SCORER_IRT) /* lost in so odd a text */
+		cr_expect_gt(want_by_embedding(s, 2.5F, scratch),
+			want_by_embedding(s, 0.5F, scratch), "%s", scorer_name(*id));
+	if (scorer_kind(*id) == SCORER_KIND_TRAINED) {
+		cr_expect_eq(scorer_embedding_len(plain), 0);
+		cr_expect_eq(want_by_embedding(plain, 2.5F, scratch),
+			want_by_embedding(plain, 0.5F, scratch), "%s", scorer_name(*id));
+	}
+	free(scratch);
 }
 
 Test(scorer, finds_models_by_name_up_to_case_and_vendor)
@@ -408,7 +465,7 @@ Test(train, ends_when_its_caller_wants_no_more)
 	struct err e;
 
 	world_init(&w);
-	o = world_options(&w);
+	o = world_plain;
 	o.progress = stop_at_once;
 	cr_assert_eq(train_run(&file, NULL, &w.d, NULL, 0, SCORER_ENSEMBLE, &o, &e), ERR_CANCELLED);
 	cr_assert_eq(file.len, 0);

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * encode.c - run an encoder over the prompts of a dataset
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/lab/encode.h"
+
+enum { IMAGE_ALIGN = 64, ENCODE_EVERY = 16 };
+
+/* A model at work. */
+struct encoding {
+	void *image;
+	struct encoder *encoder;
+	struct tokenizer_scratch *scratch;
+	struct tokens tokens;
+};
+
+static void
+encoding_fini(struct encoding *g)
+{
+	encoder_free(&g->encoder);
+	tokenizer_scratch_free(&g->scratch);
+	tokens_fini(&g->tokens);
+	free(g->image);
+}
+
+static enum err_code
+encoding_init(struct encoding *g, const struct encode_plan *plan, struct err *e)
+{
+	const struct encoder_plan wanted = {.dtype = plan->dtype, .isa = ENCODER_ISA_AUTO};
+	const struct encoder_limits limits = {.batch = 1, .threads = MAX(plan->threads, 1U)};
+	AUTO(encoder_close) struct encoder_source *source = NULL;
+	size_t bytes;
+
+	if (encoder_open(&source, plan->folder, &wanted, e) != ERR_OK)
+		return e->code;
+	bytes = encoder_packed_bytes(source);
+	g->image =
+		aligned_alloc(IMAGE_ALIGN, (bytes + IMAGE_ALIGN - 1) / IMAGE_ALIGN * IMAGE_ALIGN);
+	CHECK(g->image != NULL);
+	memset(g->image, 0, bytes);
+	if (encoder_pack(source, g->image, e) != ERR_OK ||
+		encoder_attach(&g->encoder, g->image, bytes, &limits, e) != ERR_OK)
+		return e->code;
+	if (encoder_tokenizer(g->encoder) == NULL)
+		return err_set(e, ERR_CONFIG, "%s/tokenizer.json: missing", plan->folder);
+	g->scratch = tokenizer_scratch_new();
+	return ERR_OK;
+}
+
+static enum err_code
+encoding_row(float *out, struct encoding *g, const struct dataset_row *row, struct err *e)
+{
+	const struct tokenizer_options options = encoder_embedding_options(g->encoder);
+	const struct tokenizer_text text = {.text = row->prompt, .len = row->prompt_len};
+	struct encoder_output found;
+	struct encoder_input in;
+
+	if (tokenizer_encode(&g->tokens, encoder_tokenizer(g->encoder), g->scratch, text, NULL,
+		    &options, e) != ERR_OK)
+		return e->code;
+	in = (struct encoder_input){
+		.ids = g->tokens.ids, .types = g->tokens.types, .len = g->tokens.len};
+	if (encoder_run(g->encoder, &found, &in, 1, ENCODER_POOL_MODEL, e) != ERR_OK)
+		return e->code;
+	if (!encoder_finite(g->encoder, &found))
+		return err_set(e, ERR_MALFORMED, "the embedding of a prompt holds no number");
+	memcpy(out, found.embedding, encoder_info(g->encoder)->hidden * sizeof(float));
+	return ERR_OK;
+}
+
+static void
+encode_name(struct encode *out, const struct encoder_info *info, const char *folder)
+{
+	size_t len = strlen(folder), start;
+
+	while (len > 1 && folder[len - 1] == '/')
+		len--;
+	for (start = len; start > 0 && folder[start - 1] != '/'; start--)
+		;
+	(void)snprintf(out->name, sizeof(out->name), "%.*s/%s/%s",
+		(int)MIN(len - start, (size_t)96), folder + start,
+		info->pool == ENCODER_POOL_CLS ? "cls" : "mean", encoder_dtype_name(info->dtype));
+}
+
+static enum err_code
+encode_rows(struct encode *out, struct encoding *g, const struct dataset *d,
+	const struct encode_plan *plan, struct err *e)
+{
+	enum err_code code = ERR_OK;
+
+	for (size_t i = 0; i < d->len && code == ERR_OK; i++) {
+		float *at = out->embeddings + i * out->len;
+
+		if (i > 0 && d->rows[i].hash == d->rows[i - 1].hash)
+			memcpy(at, at - out->len, out->len * sizeof(*at));
+		else
+			code = encoding_row(at, g, &d->rows[i], e);
+		if (i % ENCODE_EVERY == 0 && plan->progress != NULL &&
+			!plan->progress(
+				plan->progress_arg, "embeddings", (double)i / (double)d->len))
+			return err_set(e, ERR_CANCELLED, "ended before it was done");
+	}
+	return code;
+}
+
+enum err_code
+encode_dataset(
+	struct encode *out, const struct dataset *d, const struct encode_plan *plan, struct err *e)
+{
+	AUTO(encoding_fini) struct encoding g = {.image = NULL};
+	enum err_code code;
+
+	*out = (struct encode){.embeddings = NULL};
+	if (encoding_init(&g, plan, e) != ERR_OK)
+		return e->code;
+	out->len = encoder_info(g.encoder)->hidden;
+	out->embeddings = calloc(d->len * out->len + 1, sizeof(*out->embeddings));
+	CHECK(out->embeddings != NULL);
+	encode_name(out, encoder_info(g.encoder), plan->folder);
+	code = encode_rows(out, &g, d, plan, e);
+	if (code != ERR_OK)
+		encode_fini(out);
+	return code;
+}
+
+void
+encode_fini(struct encode *en)
+{
+	free(en->embeddings);
+	en->embeddings = NULL;
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * encode.h - the embedding of every prompt of a dataset, for scorers that learn from them
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/base/err.h"
+#include "lib/encoder/encoder.h"
+#include "lib/lab/dataset.h"
+#include "lib/lab/train.h"
+
+enum { ENCODE_NAME_MAX = 128 };
+
+struct encode_plan {
+	const char *folder; /* of the model */
+	enum encoder_dtype dtype;
+	unsigned threads;
+	train_progress_fn *progress; /* NULL: none */
+	void *progress_arg;
+};
+
+struct encode {
+	float *embeddings; /* one per row of the dataset */
+	size_t len; /* floats of one */
+	char name[ENCODE_NAME_MAX]; /* "all-MiniLM-L6-v2/mean/f32": folder, pooling, numbers */
+};
+
+/* ERR_CANCELLED where progress says so; else as encoder.h has it. Equal rows that follow each other
+ * are asked once. */
+MUST enum err_code encode_dataset(
+	struct encode *out, const struct dataset *d, const struct encode_plan *plan, struct err *e);
+void encode_fini(struct encode *en);
