@@ -2,6 +2,7 @@
 """Who is tried after a failure: chains of a route and of a request, larger contexts, other models,
 the strong after the weak, the same again after a pause, two at once; and what bounds them."""
 import json
+import re
 import threading
 import time
 
@@ -9,7 +10,7 @@ import pytest
 from harness.daemon import model, openai
 from harness.http import error_of
 from harness.paths import SLOW
-from harness.upstream import answer, fail
+from harness.upstream import answer, chunk, fail
 from harness.wait import until
 
 
@@ -247,3 +248,34 @@ def test_a_failure_before_the_hedge_is_due_leaves_one_timer(fleet):
     for _ in range(8):
         assert said(d.chat("auto")) == "from b"
     assert [w.pid for w in d.workers("gateway")] == before
+
+
+def test_who_lost_the_race_is_there_when_the_winner_breaks(fleet):
+    def breaks(x):
+        x.begin_stream()
+        x.event(chunk({"role": "assistant", "content": "half of "}))
+        x.cut()
+    calls = []
+
+    def late(x):
+        calls.append(x)
+        return x.hang() if len(calls) == 1 else answer("from a")(x)
+    d, ups = fleet({"a": late, "b": breaks},
+                   [{"name": "auto", "models": ["a", "b"], "hedge_ms": 100, "mid_stream": "restart"}])
+    _, events = d.stream("auto")
+    assert events[-1] == "[DONE]", events
+    assert "".join(c["delta"].get("content") or "" for e in events[:-1]
+                   for c in json.loads(e)["choices"]).rstrip().endswith("from a")
+    assert len(ups["a"].chats()) == 2
+
+
+def test_hedges_leave_retries_for_what_fails(fleet):
+    d, ups = fleet({"a": lambda x: x.hang(), "b": None},
+                   [{"name": "auto", "models": ["a", "b"], "hedge_ms": 20, "first_byte_ms": 1500}],
+                   breaker={"enabled": False, "retry_share": 0, "retry_burst": 6})
+    for _ in range(5):
+        assert said(d.chat("auto")) == "from b", "after its hedge, or after its deadline"
+    hedges = re.search(r"^shunt_hedges_total.* (\d+)$", d.get("/metrics").text, re.M)
+    assert hedges.group(1) == "3"
+    ups["a"].chat = fail(500)
+    assert said(d.chat("auto")) == "from b"

@@ -81,6 +81,15 @@ admit_retry(struct gateway *g)
 	return true;
 }
 
+bool
+admit_hedge(struct gateway *g)
+{
+	if (g->retries < 1 + g->config->breaker.retry_burst / 2.0)
+		return false;
+	g->retries -= 1;
+	return true;
+}
+
 void
 admit_fill(struct catalog_row *row, struct route_deployment *d)
 {

@@ -316,7 +316,7 @@ attempt_start_good(struct request *r)
 	size_t i = 0;
 
 	if (r->attempts >= r->attempts_max || attempt_pick(r, &i, &look_ns) != WORKER_GOOD ||
-		!admit_retry(r->g))
+		!admit_hedge(r->g))
 		return false;
 	r->candidate_state[i] = CANDIDATE_TRIED;
 	return attempt_send(r, NULL) == ERR_OK;
@@ -399,15 +399,20 @@ attempt_next(struct request *r)
 	attempt_give_up(r);
 }
 
+void
+attempt_may_again(struct request *r, uint16_t row)
+{
+	for (size_t i = 0; i < r->candidates_len; i++)
+		if (r->candidates[i] == row)
+			r->candidate_state[i] = CANDIDATE_FRESH;
+}
+
 /* Its worker died: the candidate itself may be as good as before. */
 static void
 attempt_forgive(struct request *r)
 {
-	if (++r->deaths >= DEATHS_MAX)
-		return;
-	for (size_t i = 0; i < r->candidates_len; i++)
-		if (r->candidates[i] == r->row)
-			r->candidate_state[i] = CANDIDATE_FRESH;
+	if (++r->deaths < DEATHS_MAX)
+		attempt_may_again(r, r->row);
 }
 
 /* What asked for a pause may be asked again after it; what was refused by our own worker was no
@@ -421,11 +426,8 @@ attempt_cool(struct request *r, const struct err *e)
 		queue_servers_add(&r->full, (unsigned)r->slot);
 		gateway_count(r->g, COUNTER_QUEUE_RETURNED, 1);
 	}
-	if (!admit_again(r, e))
-		return;
-	for (size_t i = 0; i < r->candidates_len; i++)
-		if (r->candidates[i] == r->row)
-			r->candidate_state[i] = CANDIDATE_FRESH;
+	if (admit_again(r, e))
+		attempt_may_again(r, r->row);
 }
 
 void

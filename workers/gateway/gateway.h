@@ -633,6 +633,8 @@ bool admit_again(const struct request *r, const struct err *e);
 void admit_earn(struct gateway *g);
 /* May an attempt follow one that failed? */
 bool admit_retry(struct gateway *g);
+/* May one start beside another that is late? Half of what is saved up is kept for those that fail. */
+bool admit_hedge(struct gateway *g);
 /* What the breaker says of it now. */
 void admit_fill(struct catalog_row *row, struct route_deployment *d);
 /* Failure rates as the breakers see them, and who fails much more than its siblings. */
@@ -795,6 +797,8 @@ enum attempt_start attempt_start_at(struct request *r, size_t i, int slot, uint3
 bool attempt_start_good(struct request *r);
 /* How long an attempt at its row may take to its first byte. */
 uint32_t attempt_first_ms(const struct request *r);
+/* Its candidate is as good as one that was not tried. */
+void attempt_may_again(struct request *r, uint16_t row);
 /* The attempt under way is no good: give it up. */
 void attempt_broken(struct request *r, enum err_code code, const char *text);
 /* The attempt under way failed: e and the upstream's words (http status, body or NULL). */

@@ -115,6 +115,7 @@ hedge_drop(struct request *r, const char *reason)
 	hedge_swap(r);
 	attempt_close(r, ERR_CANCELLED, 0, ATTEMPT_BILLED);
 	attempt_cancel(r, reason);
+	attempt_may_again(r, r->row); /* being late is no failure: the winner may still break */
 	hedge_swap(r);
 	r->other.id = 0;
 	loop_timer_clear(r->g->w->loop, &r->hedge_timer);
