@@ -142,7 +142,7 @@ CONFIG_KEY(BREAKER, wait_ms, TIME, breaker.wait_ms, "5s", 0, 600000, "",
 	"for one that will be asked again by then; 0: it is refused at once")
 CONFIG_KEY(BREAKER, retry_share, REAL, breaker.retry_share, "0.2", 0, 100, "",
 	"attempts after a failed one, as a share of all requests of a gateway: an outage is not "
-	"multiplied")
+	"multiplied; as many again for hedges")
 CONFIG_KEY(BREAKER, retry_burst, COUNT, breaker.retry_burst, "100", 0, 100000, "attempts",
 	"so many more, saved up while all was well")
 

@@ -40,12 +40,18 @@ static const char *const strategies[] = {"round_robin", "round_robin", "least_lo
 static const char *const policies[] = {"continue", "restart", "error"};
 /* Before the delays of faults, amid them, and within the time of most answers. */
 static const uint64_t hedges[] = {0, 0, 1, 25, 150};
+static const uint64_t holds[] = {0, 0, 4, 30};
+/* More than are under way at once, or fewer. */
+static const uint64_t places[] = {64, 64, 3, 1};
 
 /* What the seed says of the whole scenario. */
 struct scene {
 	const char *strategy, *policy;
 	bool kills_gateway; /* one of two */
 	uint64_t hedge_ms; /* 0: nothing is hedged */
+	uint64_t hold;
+	uint64_t retries;
+	uint64_t places; /* of each backend */
 };
 
 static void
@@ -59,15 +65,17 @@ generate_config(struct buf *out, const struct scene *scene)
 	for (unsigned i = 0; i < 3; i++)
 		buf_addf(out,
 			"    - {name: %c, kind: sim, first_byte_ms: 400ms, stall_ms: 400ms, "
-			"probe_ms: 100ms,\n       sim: {seed: 7, ttft_ms: 2ms, tokens_per_s: 1000, "
+			"probe_ms: 100ms, max_in_flight: %" PRIu64
+			",\n       sim: {seed: 7, ttft_ms: 2ms, tokens_per_s: 1000, "
 			"tokens: 24, models: [m]}}\n",
-			names[i]);
+			names[i], scene->places);
 	buf_add_str(out, "  models:\n    - {name: m, deployments: [{backend: a}, {backend: b}, "
 			 "{backend: c}]}\n");
 	buf_addf(out,
 		"  routes:\n    - {name: auto, models: [m], strategy: %s, session_ms: 0, "
-		"mid_stream: %s, hedge_ms: %" PRIu64 "ms}\n",
-		scene->strategy, scene->policy, scene->hedge_ms);
+		"mid_stream: %s, hedge_ms: %" PRIu64 "ms,\n       hold: %" PRIu64
+		", retries: %" PRIu64 "}\n",
+		scene->strategy, scene->policy, scene->hedge_ms, scene->hold, scene->retries);
 }
 
 static void
@@ -139,7 +147,10 @@ generate_scenario(struct buf *out, uint64_t seed, uint64_t time_ms)
 	const struct scene scene = {.strategy = strategies[dice_roll(&d, ARRAY_LEN(strategies))],
 		.policy = policies[dice_roll(&d, ARRAY_LEN(policies))],
 		.kills_gateway = dice_roll(&d, 4) == 0 && time_ms >= RECOVERED_FROM_MS,
-		.hedge_ms = hedges[dice_roll(&d, ARRAY_LEN(hedges))]};
+		.hedge_ms = hedges[dice_roll(&d, ARRAY_LEN(hedges))],
+		.hold = holds[dice_roll(&d, ARRAY_LEN(holds))],
+		.retries = dice_roll(&d, 3),
+		.places = places[dice_roll(&d, ARRAY_LEN(places))]};
 
 	CHECK(time_ms >= 100);
 	buf_addf(out,

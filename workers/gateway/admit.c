@@ -65,9 +65,10 @@ admit_earn(struct gateway *g)
 	const struct config_breaker *c = &g->config->breaker;
 
 	if (!g->retries_begun)
-		g->retries = c->retry_burst;
+		g->retries = g->hedges = c->retry_burst;
 	g->retries_begun = true;
 	g->retries = MIN(g->retries + c->retry_share, (double)c->retry_burst + c->retry_share);
+	g->hedges = MIN(g->hedges + c->retry_share, (double)c->retry_burst + c->retry_share);
 }
 
 bool
@@ -84,9 +85,9 @@ admit_retry(struct gateway *g)
 bool
 admit_hedge(struct gateway *g)
 {
-	if (g->retries < 1 + g->config->breaker.retry_burst / 2.0)
+	if (g->hedges < 1)
 		return false;
-	g->retries -= 1;
+	g->hedges -= 1;
 	return true;
 }
 

@@ -629,11 +629,11 @@ bool admit_cools(const struct request *r, uint16_t row, unsigned slot, uint64_t 
 uint64_t admit_wait(struct request *r, uint64_t look_ns);
 /* Is a deployment that answered with e worth another try after the pause? */
 bool admit_again(const struct request *r, const struct err *e);
-/* A request came; it pays a share of a retry. */
+/* A request came; it pays a share of a retry, and of a hedge. */
 void admit_earn(struct gateway *g);
 /* May an attempt follow one that failed? */
 bool admit_retry(struct gateway *g);
-/* May one start beside another that is late? Half of what is saved up is kept for those that fail. */
+/* May one start beside another that is late? Taken from what fails, that would have no retry left. */
 bool admit_hedge(struct gateway *g);
 /* What the breaker says of it now. */
 void admit_fill(struct catalog_row *row, struct route_deployment *d);
@@ -884,7 +884,7 @@ struct gateway {
 	struct fault_wait *fault_waits; /* changes of the faults under way */
 	uint64_t next_number; /* of requests */
 	uint64_t next_attempt;
-	double retries; /* saved up; see admit.c */
+	double retries, hedges; /* saved up; see admit.c */
 	bool retries_begun;
 	struct request **requests; /* by index; REQUESTS_MAX entries, filled as needed */
 	uint32_t requests_len;
