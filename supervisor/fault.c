@@ -231,7 +231,9 @@ fault_limits(struct supervisor *s, uint64_t now_ns)
 {
 	for (unsigned i = 0; i < SLOTS_MAX; i++)
 		for (unsigned k = 0; k < SEAT_LIMITS; k++)
-			if (s->seats[i].state == CHILD_READY || s->seats[i].limited[k].rule != 0)
+			if (s->seats[i].pid != 0 && /* 0 would be ourselves */
+				(s->seats[i].state == CHILD_READY ||
+					s->seats[i].limited[k].rule != 0))
 				fault_limit_seat(s, &s->seats[i], k, now_ns);
 }
 

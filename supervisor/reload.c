@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "lib/base/buf.h"
+#include "lib/base/clock.h"
 #include "lib/base/log.h"
 #include "supervisor/listen.h"
 #include "supervisor/notify.h"
@@ -71,6 +72,7 @@ reload_run(struct supervisor *s)
 		log_open("shuntd", s->config->log_level, s->config->log_format);
 		listen_log(s->listen);
 		s->rows_changed = true; /* the config on the board is another: wake everybody */
+		s->grace_until_ns = clock_ns(); /* they beat by the old heartbeat_ms until then */
 		table_reconcile(s);
 		keeper_renew(s);
 		log_info("reload_done", "file=%s generation=%" PRIu64, s->config_path,

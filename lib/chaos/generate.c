@@ -60,7 +60,9 @@ generate_config(struct buf *out, const struct scene *scene)
 	static const char names[] = "abc";
 
 	buf_addf(out, "config:\n  gateways: %d\n", scene->kills_gateway ? 2 : 1);
+	/* more calls fail, and for longer, than retries are saved up for by default */
 	buf_add_str(out, "  restart: {delay_ms: 5ms, delay_max_ms: 100ms}\n"
+			 "  breaker: {retry_burst: 1000}\n"
 			 "  backends:\n");
 	for (unsigned i = 0; i < 3; i++)
 		buf_addf(out,

@@ -74,7 +74,7 @@ hint(const char *name, const char *value)
 	struct retry_hints h = {0};
 
 	retry_hint_header(&h, name, strlen(name), value, strlen(value));
-	return retry_hint_ms(&h, UINT64_C(1754667650000));
+	return retry_hint_ms(&h, true, UINT64_C(1754667650000));
 }
 
 Test(retry_hint, all_forms)
@@ -104,7 +104,7 @@ Test(retry_hint, the_limit_that_is_spent_decides)
 	for (size_t i = 0; i < ARRAY_LEN(lines); i++)
 		retry_hint_header(
 			&h, lines[i][0], strlen(lines[i][0]), lines[i][1], strlen(lines[i][1]));
-	cr_expect_eq(retry_hint_ms(&h, 0), 3000);
+	cr_expect_eq(retry_hint_ms(&h, false, 0), 3000);
 }
 
 Test(retry_hint, the_message_is_the_last_resort)

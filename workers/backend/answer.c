@@ -63,7 +63,7 @@ answer_end(struct answer *a, struct err *e)
 	if (a->events == 0 && a->sse.foreign)
 		return err_set(e, ERR_MALFORMED, "the answer is not an event stream");
 	/* Some never send [DONE]; a finish reason is as good. */
-	if (a->finish_reason[0] != '\0') {
+	if (a->finish_reason[0] != '\0' && (a->begun_choices & ~a->ended_choices) == 0) {
 		a->done = true;
 		return ERR_OK;
 	}

@@ -5,11 +5,10 @@
  * Runs as:      shunt-backend, one process per row of the config's backends
  * Handles:      ChatStart, ChatCredit, ChatCancel, PlaceWanted from gateways, ProbeStart from the
  *               profiler, Embedded, EmbedFail from classifiers
- * Sends:        ChatDelta, ChatEnd, ChatFail, PlaceFree to the gateway, ProbeModel, ProbeEnd to the profiler,
- *               Embed to classifiers
- * Writes:       its own row on the board: counters, figures per deployment
- * If it dies:   its calls end as worker_died at once (the generation changes) and cascade where no
- *               byte was sent; the next life starts without memory of them
+ * Sends:        ChatDelta, ChatEnd, ChatFail, PlaceFree to the gateway, ProbeModel, ProbeEnd to the
+ * profiler, Embed to classifiers Writes:       its own row on the board: counters, figures per
+ * deployment If it dies:   its calls end as worker_died at once (the generation changes) and
+ * cascade where no byte was sent; the next life starts without memory of them
  */
 #include <stdlib.h>
 #include <string.h>
@@ -192,6 +191,7 @@ backend_start(struct worker *w, struct err *e)
 	b->config = config_backend(w->config, w->name);
 	if (b->config == NULL)
 		return err_set(e, ERR_CONFIG, "the config has no backend %s", w->name);
+	b->config_hash = config_hash_backend(b->config);
 	b->kind = backend_kinds[b->config->kind];
 	backend_read_limits(b);
 	backend_reset_figures(b);
@@ -235,11 +235,19 @@ backend_on_config(struct worker *w, const struct config *old)
 {
 	struct backend *b = w->state;
 
+	const struct config_backend *now = config_backend(w->config, w->name);
+
 	(void)old;
-	b->config = config_backend(w->config, w->name);
 	guard_configure(b);
-	if (b->config == NULL)
-		return; /* the supervisor will tell us to drain */
+	b->removed = now == NULL;
+	if (now == NULL || config_hash_backend(now) != b->config_hash) {
+		/* A successor stands for that one, or nobody does; the supervisor will tell us to
+		 * drain. Until then this life stays what it began as: its calls need their config,
+		 * and the new one's key is not for the old one's server. */
+		b->config = config_backend(w->first, w->name);
+		return;
+	}
+	b->config = now;
 	backend_read_limits(b);
 	places_serve(b);
 	if (b->http != NULL)

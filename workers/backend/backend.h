@@ -96,8 +96,9 @@ struct retry_hints {
 /* Keep the header if it is one of those. name and value are not NUL-terminated. */
 void retry_hint_header(
 	struct retry_hints *h, const char *name, size_t name_len, const char *value, size_t value_len);
-/* Milliseconds from now_wall_ms until the hints let one come again; 0: they don't say. */
-uint32_t retry_hint_ms(const struct retry_hints *h, uint64_t now_wall_ms);
+/* Milliseconds from now_wall_ms until the hints let one come again; 0: they don't say. limited: a limit
+ * is the reason, even where none is said to be spent; else resets of limits that are not spent mean nothing. */
+uint32_t retry_hint_ms(const struct retry_hints *h, bool limited, uint64_t now_wall_ms);
 
 struct refusal {
 	unsigned status; /* HTTP; 0: an error inside a stream */
@@ -139,6 +140,7 @@ struct answer {
 	uint32_t tokens; /* text, reasoning and argument deltas in out */
 	struct usage usage;
 	char finish_reason[FINISH_MAX];
+	uint64_t begun_choices, ended_choices; /* of OpenAI's shape, by index: seen; with a finish reason */
 	bool done; /* the upstream said that it is complete */
 	struct buf error_body; /* the error object that ended the stream */
 	/* how far the reading is */
@@ -716,7 +718,9 @@ struct places {
 
 struct backend {
 	struct worker *w;
-	const struct config_backend *config; /* NULL: a reload took this backend out */
+	const struct config_backend *config; /* what this life stands for, whatever a reload says */
+	uint64_t config_hash;
+	bool removed; /* a reload took this backend out */
 	struct backend_limits limits;
 	const struct backend_kind *kind;
 	enum prefill learned; /* what the upstream seems to take */

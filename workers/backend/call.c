@@ -151,7 +151,9 @@ call_due(const struct call *c)
 		break;
 	case CALL_READING:
 		if (!c->paused)
-			due = c->last_ns + clock_ms_to_ns(c->idle_ms);
+			/* an error's body as a whole may take no longer than that */
+			due = (c->upstream_status >= 300 ? c->first_ns : c->last_ns) +
+			      clock_ms_to_ns(c->idle_ms);
 		break;
 	case CALL_SETTLING:
 		break;
@@ -502,7 +504,7 @@ call_free_all(struct backend *b)
 static enum prefill
 call_prefill(const struct backend *b)
 {
-	enum prefill said = b->config == NULL ? PREFILL_AUTO : b->config->prefill;
+	enum prefill said = b->config->prefill;
 
 	if (said == PREFILL_AUTO)
 		said = b->learned;
@@ -562,7 +564,7 @@ call_refuse(struct backend *b, const struct msg *m, const struct bytes *payload,
 	const struct msg_chat_start *s = &m->chat_start;
 	char model[MODEL_MAX_LEN];
 
-	if (b->w->draining || b->config == NULL)
+	if (b->w->draining || b->removed)
 		/* this life is over for whoever comes now; the gateway finds the next one */
 		return err_set(e, ERR_WORKER_DIED, "backend %s is being stopped", b->w->name);
 	if (!places_take(b, m))

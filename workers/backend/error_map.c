@@ -209,10 +209,10 @@ hint_in_message(char *out, size_t size, const char *message)
 }
 
 static uint32_t
-error_retry_ms(const struct refusal *r, const struct complaint *c)
+error_retry_ms(const struct refusal *r, const struct complaint *c, bool limited)
 {
 	struct retry_hints said = {0};
-	uint32_t ms = r->hints == NULL ? 0 : retry_hint_ms(r->hints, r->now_wall_ms);
+	uint32_t ms = r->hints == NULL ? 0 : retry_hint_ms(r->hints, limited, r->now_wall_ms);
 
 	if (ms != 0)
 		return ms;
@@ -220,11 +220,11 @@ error_retry_ms(const struct refusal *r, const struct complaint *c)
 		(void)msg_str_copy(
 			said.limits[0].reset, sizeof(said.limits[0].reset), msg_str(c->reset));
 		said.limits_len = 1;
-		return retry_hint_ms(&said, r->now_wall_ms);
+		return retry_hint_ms(&said, true, r->now_wall_ms);
 	}
 	hint_in_message(said.limits[0].reset, sizeof(said.limits[0].reset), c->message);
 	said.limits_len = said.limits[0].reset[0] != '\0' ? 1 : 0;
-	return retry_hint_ms(&said, r->now_wall_ms);
+	return retry_hint_ms(&said, true, r->now_wall_ms);
 }
 
 enum err_code
@@ -243,6 +243,6 @@ error_map(struct err *e, const struct refusal *r)
 	error_text(e, row->code, r, &c);
 	e->retry_after_ms = 0;
 	if (!(status >= 400 && status < 500) || status == 429 || row->code == ERR_RATE_LIMITED)
-		e->retry_after_ms = error_retry_ms(r, &c);
+		e->retry_after_ms = error_retry_ms(r, &c, row->code == ERR_RATE_LIMITED);
 	return row->code;
 }

@@ -462,12 +462,35 @@ const struct transport transport_fault = {
 
 /* ---- does one meet this call? ---- */
 
+/* An encoder's answer can't be relayed: only faults that come without any answer meet it. */
+static bool
+fault_fits(const struct backend *b, enum fault_kind kind)
+{
+	static const bool no_source[FAULT_KINDS] = {
+		[FAULT_STATUS] = true,
+		[FAULT_RATE_LIMIT] = true,
+		[FAULT_RESET] = true,
+		[FAULT_GARBAGE] = true,
+		[FAULT_TLS] = true,
+		[FAULT_HANG] = true,
+		[FAULT_REFUSE] = true,
+	};
+
+	return b->http != NULL || b->kind->transport == &transport_sim || no_source[kind];
+}
+
 static void
 fault_begin(struct call *c, const struct fault_rule *r, uint64_t draw)
 {
 	const struct backend_kind *kind = c->backend->kind;
-	struct fault_call *f = calloc(1, sizeof(*f));
+	struct fault_call *f;
 
+	if (!fault_fits(c->backend, r->kind)) {
+		log_warn("fault_unfit", "kind=%s backend=%s text=\"not for an encoder\"",
+			fault_kind_row(r->kind)->name, c->backend->w->name);
+		return;
+	}
+	f = calloc(1, sizeof(*f));
 	CHECK(f != NULL);
 	f->c = c;
 	f->rule = *r;

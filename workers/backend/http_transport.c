@@ -44,9 +44,9 @@ transport_collect(struct call *c, const char *p, size_t len)
 	struct err e;
 
 	if (is_error) {
-		if (c->whole.len < limit)
-			buf_add(&c->whole, p, MIN(len, (size_t)limit - c->whole.len));
-		return HTTP_GO_ON;
+		buf_add(&c->whole, p, MIN(len, (size_t)limit - c->whole.len));
+		/* enough of it: one that never ends must not keep the next candidate waiting */
+		return c->whole.len < limit ? HTTP_GO_ON : HTTP_STOP;
 	}
 	if (c->whole.len + len > limit) {
 		(void)err_set(&e, ERR_UPSTREAM, "the answer is larger than %llu bytes",

@@ -70,7 +70,7 @@ static void
 embedding_ask(struct embedding *m)
 {
 	struct backend *b = m->call->backend;
-	const char *encoder = b->config == NULL ? "" : b->config->encoder;
+	const char *encoder = b->config->encoder;
 	struct msg q = {.type = MSG_EMBED,
 		.head = {.request_id = b->next_question + 1,
 			.deadline_ns = m->call->asker.deadline_ns}};

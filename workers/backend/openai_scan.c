@@ -54,12 +54,17 @@ static void
 scan_choice(struct answer *a, struct json choice)
 {
 	struct json_iter it = json_iter(choice);
+	uint64_t bit = UINT64_C(1) << (answer_u32(json_get(choice, "index")) & 63);
 	struct json key, v;
 
+	a->begun_choices |= bit;
 	while (json_next_member(&it, &key, &v)) {
-		if (json_equals(key, "finish_reason") && v.type == JSON_STRING)
+		if (json_equals(key, "finish_reason") && v.type == JSON_STRING) {
 			(void)json_copy_text(a->finish_reason, sizeof(a->finish_reason), v);
-		else if (json_equals(key, "delta") && v.type == JSON_OBJECT)
+			if (v.len > 2)
+				a->ended_choices |= bit;
+		}
+		if (json_equals(key, "delta") && v.type == JSON_OBJECT)
 			a->tokens += scan_delta(v);
 		else if (json_equals(key, "text"))
 			a->tokens += has_text(v);

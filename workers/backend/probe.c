@@ -141,7 +141,7 @@ probe_start(struct backend *b, const struct msg *m)
 	p->timer = (struct loop_timer){.fn = probe_on_timer, .arg = p};
 	p->next = b->probes;
 	b->probes = p;
-	if (b->w->draining || b->config == NULL) {
+	if (b->w->draining || b->removed) {
 		(void)err_set(&e, ERR_UNAVAILABLE, "backend %s is being stopped", b->w->name);
 		probe_done(p, e.code, &e);
 		return;

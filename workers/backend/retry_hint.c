@@ -174,7 +174,7 @@ hint_value_ms(const char *s, uint64_t now_wall_ms)
 }
 
 uint32_t
-retry_hint_ms(const struct retry_hints *h, uint64_t now_wall_ms)
+retry_hint_ms(const struct retry_hints *h, bool limited, uint64_t now_wall_ms)
 {
 	uint32_t spent = 0, any = 0, ms;
 	double plain;
@@ -189,5 +189,5 @@ retry_hint_ms(const struct retry_hints *h, uint64_t now_wall_ms)
 		if (h->limits[i].spent)
 			spent = MAX(spent, ms);
 	}
-	return spent != 0 ? spent : any;
+	return spent != 0 || !limited ? spent : any;
 }

@@ -111,8 +111,14 @@ heartbeat_start(struct heartbeat *h, struct worker *w, uint32_t limit_ms)
 {
 	h->w = w;
 	h->loop = w->loop;
-	h->every_ns = clock_ms_to_ns(MAX(1, MIN(BEAT_MS, limit_ms / 4)));
 	h->timer = (struct loop_timer){.fn = heartbeat_on_timer, .arg = h};
+	heartbeat_set_limit(h, limit_ms);
+}
+
+void
+heartbeat_set_limit(struct heartbeat *h, uint32_t limit_ms)
+{
+	h->every_ns = clock_ms_to_ns(MAX(1, MIN(BEAT_MS, limit_ms / 4)));
 	loop_timer_set(h->loop, &h->timer, 0);
 }
 

@@ -31,4 +31,6 @@ struct heartbeat {
 void heartbeat_init(struct heartbeat *h, struct board *board);
 /* Beat every 200 ms, or four times in limit_ms if that is shorter. */
 void heartbeat_start(struct heartbeat *h, struct worker *w, uint32_t limit_ms);
+/* Another limit_ms; beats at once. */
+void heartbeat_set_limit(struct heartbeat *h, uint32_t limit_ms);
 void heartbeat_fini(struct heartbeat *h);

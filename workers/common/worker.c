@@ -31,6 +31,7 @@ struct life {
 	struct worker w;
 	const struct worker_role *role;
 	struct config *config; /* what w.config points to */
+	struct config *first; /* what w.first points to */
 	uint64_t config_generation;
 	struct heartbeat heartbeat;
 	struct loop_fd wake;
@@ -140,9 +141,12 @@ life_reload(struct life *l)
 		return;
 	}
 	life_use_config(l, fresh);
+	if (l->heartbeat.loop != NULL)
+		heartbeat_set_limit(&l->heartbeat, fresh->heartbeat_ms);
 	if (l->role->on_config != NULL)
 		l->role->on_config(&l->w, old);
-	config_free(&old);
+	if (old != l->first)
+		config_free(&old);
 }
 
 static void
@@ -426,6 +430,8 @@ life_start(struct life *l, int argc, char **argv, struct err *e)
 		return e->code;
 	log_open(l->w.name, config->log_level, config->log_format);
 	life_use_config(l, config);
+	l->first = config;
+	l->w.first = config;
 	if (config->pin_cpus && (l->role->sandbox.allow & (SANDBOX_ACCEPT | SANDBOX_CONNECT)))
 		life_pin();
 	if (life_sandbox_early(l, e) != ERR_OK || life_loop(l, e) != ERR_OK)
@@ -456,6 +462,8 @@ life_end(struct life *l)
 		loop_free(&l->w.loop);
 	}
 	faults_free(&l->w);
+	if (l->first != l->config)
+		config_free(&l->first);
 	config_free(&l->config);
 	panic_attach(NULL, 0);
 	board_close(&l->w.board);

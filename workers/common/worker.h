@@ -49,6 +49,7 @@ struct worker {
 	struct loop *loop;
 	struct bus *bus;
 	const struct config *config; /* replaced on reload; copy nothing out of it that must stay */
+	const struct config *first; /* the one of the start; lives as long as the worker */
 	const int *listen_fds;
 	unsigned listen_count;
 	int weights_fd; /* roles with FD_WEIGHTS; else -1 */

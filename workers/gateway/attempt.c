@@ -191,7 +191,8 @@ enum attempt_worker {
 
 /* How the worker of this candidate does; fills in slot and generation. */
 static enum attempt_worker
-attempt_look(struct request *r, uint16_t row, int *slot, uint32_t *generation, uint64_t *look_ns)
+attempt_look(
+	const struct request *r, uint16_t row, int *slot, uint32_t *generation, uint64_t *look_ns)
 {
 	const struct catalog_row *k = &r->catalog->rows[row];
 	struct slot_info info;
@@ -211,9 +212,15 @@ attempt_look(struct request *r, uint16_t row, int *slot, uint32_t *generation, u
 	return attempt_beats(r, (unsigned)*slot) ? WORKER_GOOD : WORKER_STALE;
 }
 
+struct attempt_pick {
+	size_t index; /* of the candidate */
+	int slot;
+	uint32_t generation;
+};
+
 /* The first untried candidate with a good worker, else the first with the next best. */
 static enum attempt_worker
-attempt_pick(struct request *r, size_t *index, uint64_t *look_ns)
+attempt_pick(const struct request *r, struct attempt_pick *out, uint64_t *look_ns)
 {
 	enum attempt_worker best = WORKER_NONE;
 
@@ -231,10 +238,7 @@ attempt_pick(struct request *r, size_t *index, uint64_t *look_ns)
 		if (now <= best)
 			continue;
 		best = now;
-		*index = i;
-		r->row = r->candidates[i];
-		r->slot = slot;
-		r->generation = generation;
+		*out = (struct attempt_pick){i, slot, generation};
 	}
 	return best;
 }
@@ -266,26 +270,6 @@ attempt_refuse(struct request *r, uint64_t look_ns)
 }
 
 static void
-attempt_on_park_end(void *arg)
-{
-	struct request *r = arg;
-
-	r->parked = false;
-	attempt_give_up(r);
-}
-
-/* No worker can take it, but one is coming back: wait for the board to say so. */
-static void
-attempt_park(struct request *r)
-{
-	r->parked = true;
-	if (r->park_timer.heap_index != 0)
-		return;
-	r->park_timer = (struct loop_timer){.fn = attempt_on_park_end, .arg = r};
-	loop_timer_set(r->g->w->loop, &r->park_timer, clock_ns() + clock_ms_to_ns(PARK_MS));
-}
-
-static void
 attempt_on_look(void *arg)
 {
 	attempt_next(arg);
@@ -309,29 +293,60 @@ attempt_wait(struct request *r, uint64_t look_ns)
 	loop_timer_set(r->g->w->loop, &r->park_timer, at_ns);
 }
 
+/* No worker can take it, but one is coming back: wait for the board to say so, or for one that
+ * cools to be asked, whatever is first. */
+static void
+attempt_park(struct request *r, uint64_t look_ns)
+{
+	uint64_t now_ns = clock_ns();
+
+	if (r->park_end_ns == 0)
+		r->park_end_ns = now_ns + clock_ms_to_ns(PARK_MS);
+	if (r->park_end_ns <= now_ns) { /* it did not come */
+		if (look_ns != UINT64_MAX)
+			attempt_wait(r, look_ns);
+		else
+			attempt_give_up(r);
+		return;
+	}
+	r->parked = true;
+	r->park_timer.fn = attempt_on_look;
+	r->park_timer.arg = r;
+	loop_timer_set(r->g->w->loop, &r->park_timer, MIN(r->park_end_ns, look_ns));
+}
+
+static void
+attempt_aim(struct request *r, const struct attempt_pick *p)
+{
+	r->row = r->candidates[p->index];
+	r->slot = p->slot;
+	r->generation = p->generation;
+	r->candidate_state[p->index] = CANDIDATE_TRIED;
+}
+
 bool
 attempt_start_good(struct request *r)
 {
 	uint64_t look_ns = UINT64_MAX;
-	size_t i = 0;
+	struct attempt_pick pick;
 
-	if (r->attempts >= r->attempts_max || attempt_pick(r, &i, &look_ns) != WORKER_GOOD ||
+	if (r->attempts >= r->attempts_max || attempt_pick(r, &pick, &look_ns) != WORKER_GOOD ||
 		!admit_hedge(r->g))
 		return false;
-	r->candidate_state[i] = CANDIDATE_TRIED;
+	attempt_aim(r, &pick);
 	return attempt_send(r, NULL) == ERR_OK;
 }
 
-/* Send it to r->row. */
 static bool
-attempt_try(struct request *r, size_t i)
+attempt_try(struct request *r, const struct attempt_pick *pick)
 {
 	struct err e;
 
 	r->retries = false;
-	r->candidate_state[i] = CANDIDATE_TRIED;
+	attempt_aim(r, pick);
 	if (attempt_send(r, &e) == ERR_OK) {
 		loop_timer_clear(r->g->w->loop, &r->park_timer);
+		r->park_end_ns = 0;
 		hedge_arm(r);
 		return true;
 	}
@@ -346,14 +361,11 @@ attempt_start_at(struct request *r, size_t i, int slot, uint32_t generation)
 {
 	CHECK(r->attempt_id == 0);
 	r->full = (struct queue_servers){0};
-	r->row = r->candidates[i];
-	r->slot = slot;
-	r->generation = generation;
 	if (r->retries && !admit_retry(r->g)) {
 		attempt_give_up(r);
 		return ATTEMPT_GIVEN_UP;
 	}
-	if (attempt_try(r, i))
+	if (attempt_try(r, &(struct attempt_pick){i, slot, generation}))
 		return ATTEMPT_STARTED;
 	place_leave(r); /* what it had from there */
 	attempt_next(r);
@@ -373,25 +385,31 @@ attempt_next(struct request *r)
 {
 	uint64_t look_ns = UINT64_MAX;
 	enum attempt_worker found;
-	size_t i = 0;
+	struct attempt_pick pick;
 
 	CHECK(r->attempt_id == 0 && !r->place.waits);
 	r->parked = false;
 	while (r->attempts < r->attempts_max) {
-		found = attempt_pick(r, &i, &look_ns);
-		if (found == WORKER_FULL && attempt_queue(r))
+		found = attempt_pick(r, &pick, &look_ns);
+		if (found == WORKER_FULL && attempt_queue(r)) {
+			r->park_end_ns = 0;
 			return;
+		}
 		if (found == WORKER_COOLS) {
 			attempt_wait(r, look_ns);
 			return;
 		}
 		if (found == WORKER_COMING || found == WORKER_FULL) {
-			attempt_park(r);
+			attempt_park(r, look_ns);
 			return;
 		}
-		if (found == WORKER_NONE || (r->retries && !admit_retry(r->g)))
+		if (found == WORKER_NONE)
 			break;
-		if (attempt_try(r, i))
+		if (r->retries && !admit_retry(r->g)) {
+			attempt_give_up(r); /* a pause pays for nothing */
+			return;
+		}
+		if (attempt_try(r, &pick))
 			return;
 	}
 	if (r->attempts < r->attempts_max && chain_retry(r))
@@ -448,7 +466,10 @@ attempt_failed(struct request *r, const struct err *e, uint16_t http, struct byt
 		return;
 	}
 	attempt_note(r, e, http, body);
-	chain_narrow(r, e->code);
+	chain_narrow(r, e);
+	if (e->code == ERR_WORKER_DIED)
+		attempt_forgive(r);
+	attempt_cool(r, e);
 	if (hedge_take_over(r))
 		return;
 	if (verdict == STREAM_WHOLE) {
@@ -462,9 +483,6 @@ attempt_failed(struct request *r, const struct err *e, uint16_t http, struct byt
 		request_fail(r, &last);
 		return;
 	}
-	if (e->code == ERR_WORKER_DIED)
-		attempt_forgive(r);
-	attempt_cool(r, e);
 	attempt_next(r);
 }
 

@@ -26,13 +26,18 @@ chain_is_like(const struct request *r, uint16_t failed, uint16_t other, enum err
 }
 
 void
-chain_narrow(struct request *r, enum err_code code)
+chain_narrow(struct request *r, const struct err *e)
 {
 	for (size_t i = 0; i < r->candidates_len; i++) {
-		if (r->candidates[i] == r->row)
-			r->candidate_code[i] = (uint8_t)code;
-		else if (chain_is_like(r, r->row, r->candidates[i], code))
+		bool like = chain_is_like(r, r->row, r->candidates[i], e->code);
+
+		if (like)
 			r->candidate_state[i] = CANDIDATE_TRIED;
+		/* who would fail alike is not worth a retry either */
+		if (!like && r->candidates[i] != r->row)
+			continue;
+		r->candidate_code[i] = (uint8_t)e->code;
+		r->candidate_ns[i] = clock_ns() + clock_ms_to_ns(e->retry_after_ms);
 	}
 }
 
@@ -40,35 +45,40 @@ static void
 chain_on_pause(void *arg)
 {
 	struct request *r = arg;
+	uint64_t now_ns = clock_ns();
 
+	/* of them, whoever is not left alone is picked first */
 	for (size_t i = 0; i < r->candidates_len; i++)
-		if (err_retries((enum err_code)r->candidate_code[i])) {
+		if (err_retries((enum err_code)r->candidate_code[i]) &&
+			r->candidate_ns[i] <= now_ns)
 			r->candidate_state[i] = CANDIDATE_FRESH;
-			break;
-		}
 	attempt_next(r);
 }
 
-/* It doubles, from half of it to all, and is no shorter than what the upstream asked for. */
+/* It doubles, from half of it to all. */
 static uint64_t
-chain_pause_ms(const struct request *r)
+chain_pause_ns(const struct request *r)
 {
 	uint64_t most = MIN((uint64_t)PAUSE_MS << MIN(r->pauses, 16U), (uint64_t)PAUSE_MAX_MS);
-	/* not the same for all requests that failed together */
-	uint64_t ms = most / 2 + (r->g->next_number * 2654435761U + r->index) % (most / 2 + 1);
 
-	return MAX(ms, (uint64_t)r->err.retry_after_ms);
+	/* not the same for all requests that failed together */
+	return clock_ms_to_ns(
+		most / 2 + (r->g->next_number * 2654435761U + r->index) % (most / 2 + 1));
 }
 
 bool
 chain_retry(struct request *r)
 {
-	uint64_t ms = chain_pause_ms(r), at_ns = clock_ns() + clock_ms_to_ns(ms);
-	bool some = false;
+	uint64_t now_ns = clock_ns(), free_ns = UINT64_MAX, at_ns;
 
-	for (size_t i = 0; i < r->candidates_len && !some; i++)
-		some = err_retries((enum err_code)r->candidate_code[i]);
-	if (!some || r->retries_left == 0 || ms > PAUSE_MAX_MS || at_ns >= r->deadline_ns)
+	/* no shorter than what the first of them asked for */
+	for (size_t i = 0; i < r->candidates_len; i++)
+		if (err_retries((enum err_code)r->candidate_code[i]))
+			free_ns = MIN(free_ns, r->candidate_ns[i]);
+	if (r->retries_left == 0 || free_ns > now_ns + clock_ms_to_ns(PAUSE_MAX_MS))
+		return false;
+	at_ns = MAX(now_ns + chain_pause_ns(r), free_ns);
+	if (at_ns >= r->deadline_ns)
 		return false;
 	r->retries_left--;
 	r->pauses++;

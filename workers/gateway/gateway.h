@@ -547,7 +547,7 @@ void hedge_board_changed(struct request *r);
 /* ---- chain.c: who may be tried after a failure ----------------------------------------------- */
 
 /* The attempt under way failed so: pass over candidates that would fail the same way. */
-void chain_narrow(struct request *r, enum err_code code);
+void chain_narrow(struct request *r, const struct err *e);
 /* No candidate is left: pause, then try one again whose failure may be over. False: there is none. */
 bool chain_retry(struct request *r);
 
@@ -709,6 +709,7 @@ struct request {
 	uint16_t candidates[ROUTE_CANDIDATES_MAX]; /* rows of catalog, best first */
 	uint8_t candidate_state[ROUTE_CANDIDATES_MAX];
 	uint8_t candidate_code[ROUTE_CANDIDATES_MAX]; /* enum err_code of its latest failure */
+	uint64_t candidate_ns[ROUTE_CANDIDATES_MAX]; /* it asked to be left alone until then */
 	uint32_t retries_left, hedge_ms;
 	uint32_t pauses; /* before retries, so far */
 	size_t candidates_len;
@@ -743,6 +744,7 @@ struct request {
 	struct loop_timer place_timer, notice_timer;
 	bool noticed; /* all that the client has of its stream is comments */
 	bool again; /* decided once more: the config is another one */
+	uint64_t park_end_ns; /* for such a worker; 0: it is not waited for */
 	uint64_t wait_end_ns; /* for such a deployment; 0: it has not waited yet */
 	uint64_t received, credited; /* stream bytes: from the backend; credit given beyond the first */
 	struct loop_timer hop_timer, total_timer, park_timer, pause_timer;

@@ -164,6 +164,9 @@ hedge_board_changed(struct request *r)
 	if (info.generation == r->other.generation && info.state != SLOT_EMPTY &&
 		info.state != SLOT_BACKOFF)
 		return;
+	/* its answer may be on the way */
+	if (bus_hears(r->g->w->bus, (unsigned)r->other.slot, r->other.generation))
+		return;
 	hedge_swap(r);
 	(void)err_set(&e, ERR_WORKER_DIED, "%s: its worker died", r->catalog->rows[r->row].backend);
 	attempt_failed(r, &e, 0, NULL);

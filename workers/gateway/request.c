@@ -384,6 +384,7 @@ static void
 request_go(struct request *r, struct chat_body *body, const struct decide_who *who)
 {
 	struct gateway *g = r->g;
+	struct bytes *bytes;
 	char id[REQUEST_ID_MAX];
 	bool again;
 
@@ -402,10 +403,12 @@ request_go(struct request *r, struct chat_body *body, const struct decide_who *w
 	loop_timer_set(g->w->loop, &r->total_timer, r->deadline_ns);
 	(void)snprintf(id, sizeof(id), "%s", r->id);
 	again = r->again;
-	/* it may be over with this; g->decision stays */
+	/* it may be over with this; g->decision stays, and so must what `body` is read from */
+	bytes = bytes_ref(r->body);
 	attempt_next(r);
 	if (!again)
 		decide_shadow(g, id, body);
+	bytes_unref(&bytes);
 }
 
 void
@@ -443,6 +446,7 @@ request_again(struct request *r)
 	catalog_unref(&r->catalog);
 	r->candidates_len = 0;
 	memset(r->candidate_state, 0, sizeof(r->candidate_state));
+	memset(r->candidate_code, 0, sizeof(r->candidate_code));
 	r->again = true;
 	who = decide_identify(&body, &r->conn->head);
 	judge_call_init(&call, r->g, &body);

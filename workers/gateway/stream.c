@@ -61,6 +61,8 @@ stream_mark(struct request *r)
 
 	if (s == NULL || !s->later || s->marked)
 		return;
+	gateway_count(r->g,
+		s->turn == RESUME_CONTINUE ? COUNTER_REQ_CONTINUED : COUNTER_REQ_RESTARTED, 1);
 	resume_mark(s, &event,
 		&(struct resume_note){.attempt = r->attempts,
 			.model = row->model,
@@ -147,8 +149,6 @@ stream_broke(struct request *r, enum err_code code)
 	resume_turn(s, r->body->data, r->body->len);
 	s->prompt_before = r->prompt_tokens;
 	s->completion_before = r->completion_tokens;
-	gateway_count(r->g,
-		s->turn == RESUME_CONTINUE ? COUNTER_REQ_CONTINUED : COUNTER_REQ_RESTARTED, 1);
 	log_info("stream_resumed", "id=%s turn=%s code=%s text_bytes=%zu", r->id,
 		s->turn == RESUME_CONTINUE ? "continue" : "restart", err_name(code), s->text.len);
 	return STREAM_RESUMES;
