@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -189,6 +190,23 @@ listen_warn_unused(const struct listen_set *old)
 	}
 }
 
+/* It cannot be opened; where a socket of ours is in the way, say so. */
+static enum err_code
+listen_in_the_way(const struct listen_set *old, const struct config_listen *l, struct err *e)
+{
+	char port[16];
+	size_t len = (size_t)snprintf(port, sizeof(port), ":%u", l->port);
+
+	for (size_t i = 0; old != NULL && l->path == NULL && i < old->len; i++) {
+		const char *text = old->rows[i].text;
+		size_t text_len = text == NULL ? 0 : strlen(text);
+
+		if (text_len > len && strcmp(text + text_len - len, port) == 0)
+			return err_wrap(e, "only a restart can change the address of %s", text);
+	}
+	return e->code;
+}
+
 enum err_code
 listen_open(struct listen_set **out, struct listen_set **old, const struct config *c, struct err *e)
 {
@@ -207,7 +225,7 @@ listen_open(struct listen_set **out, struct listen_set **old, const struct confi
 		if (from[i] >= 0)
 			taken[from[i]] = true;
 		else if (listen_add_new(opened, &c->listen[i], e) != ERR_OK)
-			return e->code;
+			return listen_in_the_way(*old, &c->listen[i], e);
 	}
 	s = listen_alloc();
 	for (size_t i = 0; i < c->listen_len; i++) {

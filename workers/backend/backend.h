@@ -358,6 +358,9 @@ struct http_options {
 
 enum http_verdict { HTTP_GO_ON, HTTP_PAUSE, HTTP_STOP };
 
+/* What is said of an answer with status 101. */
+#define HTTP_SWITCHED "it switches to another protocol, which nobody asked for"
+
 struct http_head {
 	unsigned status; /* 0: no head came */
 	char content_type[64];

@@ -71,7 +71,7 @@ http_on_header(char *p, size_t size, size_t n, void *arg)
 
 		c->pub.head = (struct http_head){0};
 		c->pub.head.status = space == NULL ? 0 : (unsigned)strtoul(space, NULL, 10);
-		return size * n;
+		return c->pub.head.status == 101 ? 0 : size * n;
 	}
 	colon = memchr(p, ':', len);
 	if (colon == NULL)

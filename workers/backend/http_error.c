@@ -26,6 +26,8 @@ http_error_connect(CURL *easy, const char *proxy, const char *text, struct err *
 static enum err_code
 http_error_broken(const struct http_head *head, const char *text, struct err *e)
 {
+	if (head->status == 101)
+		return err_set(e, ERR_MALFORMED, "%s", HTTP_SWITCHED);
 	if (head->status >= 200)
 		return err_set(e, ERR_CUT, "the connection broke within the answer: %.250s", text);
 	return err_set(e, ERR_RESET, "the connection broke before the answer: %.250s", text);
@@ -62,8 +64,8 @@ http_error(void *easy, const char *proxy, int code, const struct http_head *head
 	case CURLE_UNSUPPORTED_PROTOCOL:
 	case CURLE_WEIRD_SERVER_REPLY:
 		return err_set(e, ERR_MALFORMED, "the upstream does not speak HTTP: %.250s", text);
-	case CURLE_OUT_OF_MEMORY:
-		return err_set(e, ERR_SYS, "libcurl: %.250s", text);
+	case CURLE_OUT_OF_MEMORY: /* what libcurl says of a header of more than 100 KB */
+		return err_set(e, ERR_MALFORMED, "its header is too large: %.250s", text);
 	default:
 		return http_error_broken(head, text, e);
 	}

@@ -299,6 +299,8 @@ plain_feed(struct plain_call *c, const char *p, size_t len)
 			plain_watch(c);
 	} else if (len == 0) {
 		plain_broken(c, 0);
+	} else if (c->pub.head.status == 101) {
+		plain_fail(c, ERR_MALFORMED, HTTP_SWITCHED, "");
 	} else if (bad != HPE_OK && c->pub.head.status >= 200) {
 		plain_fail(c, ERR_CUT, "the answer is broken: ", http_errno_description(bad));
 	} else if (bad != HPE_OK) {
