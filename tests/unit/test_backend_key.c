@@ -107,6 +107,39 @@ Test(retry_hint, the_limit_that_is_spent_decides)
 	cr_expect_eq(retry_hint_ms(&h, false, 0), 3000);
 }
 
+Test(retry_hint, limits_that_are_not_spent_mean_nothing_unless_limited)
+{
+	static const char *const lines[][2] = {{"x-ratelimit-remaining-requests", "59"},
+		{"x-ratelimit-reset-requests", "1s"}, {"x-ratelimit-remaining-tokens", "149984"},
+		{"x-ratelimit-reset-tokens", "6m0s"}};
+	struct retry_hints h = {0};
+	struct refusal r = {.status = 503, .body = "{}", .len = 2, .hints = &h};
+	struct err e;
+
+	for (size_t i = 0; i < ARRAY_LEN(lines); i++)
+		retry_hint_header(
+			&h, lines[i][0], strlen(lines[i][0]), lines[i][1], strlen(lines[i][1]));
+	cr_expect_eq(retry_hint_ms(&h, false, 0), 0);
+	cr_expect_eq(retry_hint_ms(&h, true, 0), 360000);
+	cr_expect_eq(error_map(&e, &r), ERR_OVERLOADED);
+	cr_expect_eq(e.retry_after_ms, 0);
+	r.status = 429;
+	cr_expect_eq(error_map(&e, &r), ERR_RATE_LIMITED);
+	cr_expect_eq(e.retry_after_ms, 360000);
+}
+
+Test(retry_hint, retry_after_counts_whatever_is_the_reason)
+{
+	struct retry_hints h = {0};
+	const struct refusal r = {.status = 503, .body = "{}", .len = 2, .hints = &h};
+	struct err e;
+
+	retry_hint_header(&h, "Retry-After", 11, "7", 1);
+	cr_expect_eq(retry_hint_ms(&h, false, 0), 7000);
+	(void)error_map(&e, &r);
+	cr_expect_eq(e.retry_after_ms, 7000);
+}
+
 Test(retry_hint, the_message_is_the_last_resort)
 {
 	static const char body[] =
