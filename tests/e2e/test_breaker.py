@@ -136,6 +136,18 @@ def test_a_pause_asked_for_is_honoured(cluster, status):
     assert 50000 < next(x for x in deployments if x["backend"] == "a")["cooling_ms"] <= 60000
 
 
+def test_limits_that_are_not_spent_ask_for_no_pause(cluster):
+    """OpenAI tells them with every answer, whatever its status."""
+    d, only = cluster(fail(503, headers=[
+        ("x-ratelimit-remaining-requests", "59"), ("x-ratelimit-reset-requests", "1s"),
+        ("x-ratelimit-remaining-tokens", "149984"), ("x-ratelimit-reset-tokens", "6m0s")]))
+    r = d.chat("m")
+    assert r.status_code == 503, r.text
+    assert int(r.headers.get("retry-after", 0)) < 60
+    only.chat = answer()
+    until("it is asked again", lambda: d.chat("m").status_code == 200)
+
+
 def test_a_limit_without_a_time_has_a_floor(cluster):
     d, limited, other = cluster(fail(429), answer(), breaker={"open_ms": "60s"})
     many(d, 20)

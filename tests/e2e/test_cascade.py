@@ -15,11 +15,12 @@ from harness.wait import until
 @pytest.fixture
 def pair(daemon, upstream):
     """A route that tries `first` and then `second`, which always answers."""
-    def make(script, first_url=None, backend=None, route=None, **config):
+    def make(script, first_url=None, backend=None, route=None, host="127.0.0.1", **config):
         first = upstream(models=["a"], chat=script)
         second = upstream(models=["b"], chat=answer("from the second"))
         d = daemon({
-            "backends": [openai("first", first_url or first.url, **(backend or {})),
+            "backends": [openai("first", (first_url or first.url).replace("127.0.0.1", host),
+                                **(backend or {})),
                          openai("second", second.url)],
             "models": [model("a", "first", quality=0.9), model("b", "second", quality=0.2)],
             "routes": [{"name": "auto", "models": ["a", "b"], "strategy": "quality_first",
@@ -74,6 +75,28 @@ SCRIPTS = {
 def test_a_broken_answer_is_replaced(pair, what):
     d, first, second = pair(SCRIPTS[what])
     moved_on(d, first, second)
+
+
+def endless(x):
+    """An error whose body never ends."""
+    x.head(500, [("Transfer-Encoding", "chunked")])
+    while not x.gone() and not x.stopping.is_set():
+        x.piece(b"z" * 4000)
+
+
+def drip(x):
+    """One whose body takes forever, and is never silent for long."""
+    x.head(500, [("Content-Length", 100000)])
+    while not x.gone() and not x.stopping.wait(0.05):
+        x.send(b"z")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+@pytest.mark.parametrize("script", [endless, drip])
+def test_the_body_of_an_error_is_not_waited_for_without_end(pair, script, host):
+    d, first, second = pair(script, host=host, backend={"stall_ms": int(500 * SLOW)})
+    moved_on(d, first, second)
+    assert first.chat_exchanges()[0].wait_gone(5), "the failed call was left open"
 
 
 STREAM_SCRIPTS = {
@@ -230,6 +253,33 @@ def test_a_stream_broken_after_its_first_byte_ends_with_an_error_event(single, w
                for c in texts), "what had come was lost"
     assert any("error" in c for c in texts), events
     assert len(u.chats()) == 1, "a committed answer was asked for again"
+
+
+def of_two(x, *ended):
+    """A stream of two choices that ends without [DONE], once these have finished."""
+    def event(index, delta, finish=None):
+        x.event({**chunk({}), "choices": [
+            {"index": index, "delta": delta, "finish_reason": finish}]})
+    x.begin_stream()
+    for index in (0, 1):
+        event(index, {"role": "assistant", "content": f"choice {index}"})
+    for index in ended:
+        event(index, {}, "stop")
+    x.end_stream()
+
+
+@pytest.mark.parametrize("ended", [(0, 1), (1, 0), (0,), (1,)])
+def test_each_choice_of_a_stream_must_finish(single, ended):
+    """Where there is no [DONE], that is how one knows a whole stream."""
+    d, _ = single(lambda x: of_two(x, *ended))
+    r, events = d.stream("m", n=2)
+    assert r.status_code == 200
+    rows = [json.loads(e) for e in events if e != "[DONE]"]
+    texts = {c["delta"].get("content") for v in rows for c in v.get("choices", [])}
+    assert {"choice 0", "choice 1"} <= texts, "what had come was lost"
+    whole = len(ended) == 2
+    assert (events[-1] == "[DONE]") == whole, events
+    assert any("error" in v for v in rows) != whole, events
 
 
 def test_a_stream_that_stalls_ends_with_an_error_event(single):

@@ -541,6 +541,46 @@ def test_reload_adds_and_removes_encoders(daemon, model):
     assert not any("shunt-weights" in to for to in procs.fds(d.pid).values())
 
 
+def test_an_encoder_that_becomes_simulated_under_load(daemon, model):
+    """Until its successor is there, the old worker answers as the encoder that it is."""
+    d = start(daemon, config(model))
+    wait_loaded(d)
+    old = {w["name"]: w["pid"] for w in d.status()["workers"]}
+    with Load(d) as load:
+        until("under load", lambda: load.seen[(128,)] > 20)
+        subprocess.run([BUILD / "shunt", "fault", "add", "slow_start", "worker=embed", "time=1s"],
+                       env={**os.environ, "SHUNT_SOCKET": d.socket_path}, check=True, timeout=20)
+        before = len(d.log())
+        d.reload(backends=[sim(), sim("embed", models=["mini"])])
+        d.wait_log("fault_injected .*kind=slow_start", after=before)
+        load.turn_over()
+        until("the old worker is gone", lambda: old["embed"] not in {w.pid for w in d.workers()})
+        load.turn_over()
+    assert not d.events("worker_died"), d.events("worker_died")
+    assert {w["name"] for w in d.status()["workers"]} == set(old)
+    assert not load.bad, load.bad[:5]
+
+
+def test_a_fault_that_needs_an_answer_to_spoil_leaves_an_encoder_alone(daemon):
+    d = start(daemon, config(LARGER, {"breaker": {"enabled": False}}))
+    want = vectors(embed(d))
+    admin = httpx.Client(transport=httpx.HTTPTransport(uds=d.socket_path), base_url="http://shunt",
+                         timeout=20 * SLOW)
+
+    def met(spec):
+        return admin.post("/v1/embeddings", json={"model": "mini", "input": "A short prompt."},
+                          headers={"x-shunt-fault": spec})
+    for kind in ("delay time=1ms", "drip", "cut", "reset_body", "stall", "bad_json",
+                 "wrong_length"):
+        before = len(d.log())
+        assert close(vectors(met(kind))[0], want[0]), kind
+        d.wait_log(rf"fault_unfit kind={kind.split()[0]} backend=embed", after=before)
+    r = met("rate_limit retry_after=7s")
+    assert r.status_code == 429 and r.headers["retry-after"] == "7", r.text
+    until("it answers again", lambda: embed(d).status_code == 200)
+    assert close(vectors(embed(d))[0], want[0])
+
+
 # ---- the process itself
 
 

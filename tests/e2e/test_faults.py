@@ -3,6 +3,8 @@
 nothing is left when they are over."""
 import json
 import os
+import resource
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -374,6 +376,29 @@ def test_limits_come_and_go(faulty):
     f.clear()
     until("the limits are lifted", lambda: {n: soft(n) for n in before} == before, 5)
     assert f.chat("s").status_code == 200
+
+
+def test_a_limit_of_a_dead_worker_is_not_lifted_from_the_supervisor(faulty):
+    f = faulty(restart={"delay_ms": "60s", "delay_max_ms": "60s"})
+    pid = {w["name"]: w["pid"] for w in f.d.status()["workers"]}
+
+    def files(who, *new):
+        return resource.prlimit(who, resource.RLIMIT_NOFILE, *new)
+    before = files(pid["up"])
+    f.add("fd_limit worker=backend files=64")
+    until("both are limited", lambda: {files(pid[n])[0] for n in ("up", "sim")} == {64}, 5)
+    os.kill(pid["sim"], signal.SIGKILL)
+    f.d.wait_log(r"worker_restarting .*name=sim\b")
+    # not what a worker has, so that a worker's limit on it would show
+    own = (before[0] - 1, before[1])
+    files(f.d.pid, own)
+    assert f.clear() == 1
+    until("the limit of the other is lifted", lambda: files(pid["up"]) == before, 5)
+    # a later round of the supervisor
+    f.add("fd_limit worker=up files=65")
+    until("it is limited again", lambda: files(pid["up"])[0] == 65, 5)
+    assert files(f.d.pid) == own
+    assert not any(w["name"] == "sim" and w["state"] == "ready" for w in f.d.status()["workers"])
 
 
 def test_the_wall_clock_jumps_and_comes_back(faulty):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """SIGHUP: only what changed is replaced, what runs finishes, a bad config changes nothing."""
+import json
 import os
 import signal
 import threading
@@ -184,3 +185,48 @@ def test_a_request_that_the_draining_backend_refuses_goes_to_its_successor(daemo
         status, _, body = late.response()
         assert status == 200, body  # by the successor, or by the old one if it read this first
         assert running.read_chunk(), "what ran there was cut"
+
+
+def test_calls_of_a_simulated_backend_that_is_taken_out_end_whole(daemon):
+    """Its worker has no row in the config any more, and goes on with what the row said."""
+    slow = sim("slow", models=["m"], tokens_per_s=40, tokens=60)
+    d = daemon({"backends": [sim("one"), slow]})
+    old = {w["name"]: w["pid"] for w in d.status()["workers"]}
+    with Raw(d) as stream, Raw(d) as whole:
+        stream.send(chat_bytes(simple_chat("m", stream=True)))
+        whole.send(chat_bytes(simple_chat("m")))
+        assert stream.read_head()[0] == 200
+        begun = stream.read_chunk()
+        until("both are under way", lambda: [
+            b["in_flight"] for b in d.status()["backends"] if b["name"] == "slow"] == [2])
+        before = len(d.log())
+        d.reload(backends=[sim("one")])
+        d.wait_log(rf"worker_draining .*pid={old['slow']}", after=before)
+        text = begun + b"".join(iter(stream.read_chunk, b""))
+        status, _, body = whole.response()
+    events = [line[6:] for line in text.decode().splitlines() if line.startswith("data: ")]
+    choices = [c for e in events[:-1] for c in json.loads(e)["choices"]]
+    assert events[-1] == "[DONE]", events[-1]
+    assert sum(bool(c["delta"].get("content")) for c in choices) == 60
+    assert choices[-1]["finish_reason"]
+    assert status == 200 and json.loads(body)["usage"]["completion_tokens"] == 60
+    until("the old worker is gone", lambda: old["slow"] not in pids(d))
+    assert not d.events("worker_died"), d.events("worker_died")
+    assert pids(d) == set(old.values()) - {old["slow"]}
+
+
+def test_a_shorter_heartbeat_kills_nobody(daemon):
+    """They beat as the old one says until they have read the new config."""
+    d = daemon({"backends": [sim("a"), sim("b")], "heartbeat_ms": 60000})
+    d.allow("hung")
+    victim = d.workers("backend")[0]
+    others, before = pids(d) - {victim.pid}, len(d.log())
+    d.reload(heartbeat_ms=1000)
+    reloaded(d, before)
+    # By the time that one is found silent, the others have been looked at just as long.
+    os.kill(victim.pid, signal.SIGSTOP)
+    d.wait_log(rf"worker_hung .*pid={victim.pid} heartbeat_ms=1000")
+    new = d.wait_worker(victim)
+    d.wait_ready()
+    assert pids(d) == others | {new.pid}
+    assert len(d.events("worker_hung")) == 1

@@ -2,8 +2,10 @@
 """The key of an upstream: rotated while it is used, missing, open to everybody."""
 import os
 import signal
+import subprocess
 
 from harness.daemon import model, openai, sim
+from harness.paths import BUILD
 from harness.wait import until
 
 
@@ -72,6 +74,26 @@ def test_no_request_fails_while_keys_turn(daemon, upstream, tmp_path):
     rotated(d, u, "key-number-50")
     seen = [key_of(r) for r in u.chats()]
     assert seen == sorted(seen, key=lambda k: (k != "first-key", k)), "an old key came back"
+
+
+def test_a_server_never_sees_the_key_of_its_successor(daemon, upstream, tmp_path):
+    """Until the worker for the new server is there, the old one serves, with what is its own."""
+    a, b = upstream(), upstream()
+    old, new = write(tmp_path / "old", "old-key"), write(tmp_path / "new", "new-key")
+    d = daemon({"backends": [openai("up", a.url, key_file=str(old))],
+                "models": [model("m", "up")]})
+    assert last_key(d, a) == "old-key"
+    subprocess.run([BUILD / "shunt", "fault", "add", "slow_start", "worker=up", "time=1s"],
+                   env={**os.environ, "SHUNT_SOCKET": d.socket_path}, check=True, timeout=20)
+    before = len(d.log())
+    d.reload(backends=[openai("up", b.url, key_file=str(new))])
+    d.wait_log("reload_done", after=before)
+    d.wait_log("fault_injected .*kind=slow_start", after=before)
+    until("the new server is asked", lambda: d.chat("m").status_code == 200 and b.chats())
+    assert len(a.chats()) > 1, "the old worker was not asked after the reload"
+    # its probes too
+    assert {key_of(r) for r in a.requests} == {"old-key"}
+    assert {key_of(r) for r in b.requests} == {"new-key"}
 
 
 def test_a_key_file_that_vanishes_leaves_the_key_in_use(daemon, upstream, tmp_path):
