@@ -313,8 +313,8 @@ CONFIG_KEY(ROUTE, shadow, NAME, shadow, NOT_SAID, 0, 0, "",
 CONFIG_KEY(ROUTE, attempts, COUNT, attempts, "4", 1, 64, "",
 	"most candidates tried for one request")
 CONFIG_KEY(ROUTE, retries, COUNT, retries, "0", 0, 16, "",
-	"how many of them may be tries of a deployment that failed before; only when no other "
-	"candidate is left, after a pause, and for failures that pass quickly")
+	"when no other candidate is left: how often to pause, then to try again those whose "
+	"failure passes quickly and that have not asked for longer; their tries count as attempts")
 CONFIG_LIST(ROUTE, fallbacks, MODELS, fallbacks, NONE, NOT_SAID, 32,
 	"models tried after the route's own candidates, in this order")
 CONFIG_KEY(ROUTE, hedge_ms, TIME, hedge_ms, "0", 0, 3600000, "",
