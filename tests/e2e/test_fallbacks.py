@@ -2,9 +2,12 @@
 """Who is tried after a failure: chains of a route and of a request, larger contexts, other models,
 the strong after the weak, the same again after a pause, two at once; and what bounds them."""
 import json
+import os
 import re
+import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from harness.daemon import model, openai
@@ -184,6 +187,83 @@ def test_what_will_not_pass_is_not_tried_again(fleet):
     assert len(ups["a"].chats()) == 1
 
 
+@pytest.mark.parametrize("status", [429, 503])
+def test_who_asked_for_long_keeps_nobody_from_a_retry(fleet, status):
+    """The pause is as long as the others ask for, and after it they are tried, not the first."""
+    d, ups = fleet({"a": fail(status, headers=[("Retry-After", "60")]),
+                    "b": failing_first(1, fail(503))},
+                   [{"name": "auto", "models": ["a", "b"], "retries": 2, "attempts": 6}])
+    r = d.chat("auto")
+    assert said(r) == "at last" and r.headers["x-shunt-attempts"] == "3"
+    assert len(ups["a"].chats()) == 1
+
+
+def test_what_a_limit_asked_for_is_not_what_a_connect_failure_did(fleet):
+    """b's failure has no time of its own; that of a's limit is not taken for it."""
+    d, ups = fleet({"a": fail(429, headers=[("Retry-After", "60")]), "b": None},
+                   [{"name": "auto", "models": ["a", "b"], "retries": 2, "attempts": 6}],
+                   faults=[{"kind": "refuse", "backend": "b", "count": 1}])
+    r = d.chat("auto")
+    assert said(r) == "from b" and r.headers["x-shunt-attempts"] == "3"
+    assert len(ups["a"].chats()) == len(ups["b"].chats()) == 1
+
+
+def test_a_pause_is_for_all_who_failed(fleet):
+    """Not only for the first, that may fail again."""
+    d, ups = fleet({"a": lambda x: x.reset(), "b": failing_first(1, fail(503))},
+                   [{"name": "auto", "models": ["a", "b"], "retries": 1, "attempts": 9}],
+                   breaker={"enabled": False})
+    r = d.chat("auto")
+    assert said(r) == "at last" and r.headers["x-shunt-attempts"] == "4"
+    assert d.counter("retries_total") == 1
+
+
+def test_who_would_fail_alike_is_not_tried_again(fleet):
+    """a's failure would pass, but b has shown that the prompt is too long for it."""
+    d, ups = fleet({"a": fail(503), "b": LONG},
+                   [{"name": "auto", "models": ["a", "b"], "retries": 1}],
+                   {n: {"context_tokens": 8000} for n in "ab"})
+    r = d.chat("auto")
+    assert r.status_code == 400 and error_of(r.content)["code"] == "context_length_exceeded"
+    assert len(ups["a"].chats()) == len(ups["b"].chats()) == 1
+
+
+def test_what_the_budget_does_not_pay_for_is_not_paused_for_again(fleet):
+    d, ups = fleet({"a": fail(503)},
+                   [{"name": "auto", "models": ["a"], "retries": 4, "attempts": 9}],
+                   breaker={"enabled": False, "retry_share": 0, "retry_burst": 1})
+    r = d.chat("auto")
+    assert r.status_code == 503 and r.headers["x-shunt-attempts"] == "2"
+    assert len(ups["a"].chats()) == 2
+    assert d.counter("retries_refused_total") == 1, "asked for once, not after each pause left"
+    assert d.counter("retries_total") == 2, "the one paid for, and the one that could not be"
+
+
+def test_an_error_names_who_was_asked(fleet):
+    """Not who would have been next, had the budget of retries allowed it."""
+    d, ups = fleet({"a": fail(503), "b": None}, [{"name": "auto", "models": ["a", "b"]}],
+                   breaker={"enabled": False, "retry_share": 0, "retry_burst": 0})
+    r = d.chat("auto")
+    assert r.status_code == 503 and error_of(r.content)["message"].startswith("a: ")
+    assert r.headers["x-shunt-backend"] == records(d, "request")[0]["backend"] == "a"
+    assert not ups["b"].chats()
+
+
+def test_who_cools_is_asked_while_another_is_on_its_way(fleet):
+    """b's worker is away for long; a may be asked again before it is back."""
+    d, ups = fleet({"a": failing_first(1, fail(503, headers=[("Retry-After", "0.4")])), "b": None},
+                   [{"name": "auto", "models": ["a", "b"], "attempts": 6}],
+                   restart={"delay_ms": 60000, "delay_max_ms": 60000})
+
+    def b():
+        return next(w for w in d.status()["workers"] if w["name"] == "b")
+    os.kill(b()["pid"], signal.SIGKILL)
+    until("it is to be restarted later", lambda: b()["state"] == "backoff")
+    r = d.chat("auto")
+    assert said(r) == "at last" and r.headers["x-shunt-attempts"] == "2"
+    assert not ups["b"].chats()
+
+
 def slow(seconds, text):
     def script(x):
         if x.wait_gone(seconds / SLOW):
@@ -279,3 +359,40 @@ def test_hedges_leave_retries_for_what_fails(fleet):
     assert hedges.group(1) == "3"
     ups["a"].chat = fail(500)
     assert said(d.chat("auto")) == "from b"
+
+
+def test_of_two_who_asked_for_a_pause_is_asked_again(fleet):
+    """Also when it is the hedge that asked, and the first fails for good."""
+    def late(x):
+        until("the hedge was asked", lambda: ups["b"].chats())
+        return None if x.wait_gone(0.5 / SLOW) else fail(500)(x)
+    d, ups = fleet({"a": late, "b": failing_first(1, fail(429, headers=[("Retry-After", "0.2")]))},
+                   [{"name": "auto", "models": ["a", "b"], "hedge_ms": 100}])
+    r = d.chat("auto")
+    assert said(r) == "at last" and r.headers["x-shunt-attempts"] == "3"
+    assert len(ups["a"].chats()) == 1
+
+
+def test_of_two_whose_worker_died_is_asked_again(fleet):
+    """Its death was no fault of the deployment, hedged or not."""
+    calls, back = [], threading.Event()
+
+    def dies(x):
+        calls.append(x)
+        return x.hang() if len(calls) == 1 else answer("from b")(x)
+
+    def fails_later(x):
+        return fail(500)(x) if back.wait(20 * SLOW) else None
+    d, ups = fleet({"a": fails_later, "b": dies},
+                   [{"name": "auto", "models": ["a", "b"], "hedge_ms": 100}])
+    with ThreadPoolExecutor(1) as pool:
+        request = pool.submit(d.chat, "auto")
+        ups["b"].wait_chats(1)
+        pid = next(w["pid"] for w in d.status()["workers"] if w["name"] == "b")
+        old = next(w for w in d.workers("backend") if w.pid == pid)
+        os.kill(pid, signal.SIGKILL)
+        d.wait_worker(old)
+        d.wait_ready()
+        back.set()
+        assert said(request.result()) == "from b"
+    assert (len(ups["a"].chats()), len(ups["b"].chats())) == (1, 2)

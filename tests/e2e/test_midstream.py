@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from harness.daemon import model, openai, sim
-from harness.upstream import answer, chunk
+from harness.upstream import answer, chunk, fail
 from harness.wait import until
 
 SIM = {"seed": 7, "models": ["m"], "tokens": 40}
@@ -278,6 +278,19 @@ def test_all_attempts_are_accounted(pair):
     assert whole["completion_tokens"] == sum(t["completion_tokens"] for t in tries) == 4
     assert abs(whole["cost_usd"] - sum(t["cost_usd"] for t in tries)) < 1e-12 < whole["cost_usd"]
     assert "shunt_streams_restarted_total" in d.get("/metrics").text
+
+
+@pytest.mark.parametrize("policy,name", [("continue", "streams_continued_total"),
+                                         ("restart", "streams_restarted_total")])
+def test_only_what_went_on_is_counted(pair, policy, name):
+    """A stream that another was asked for, but never came, is broken and nothing else."""
+    d, a, b = pair(ENDS["cut"], policy, second=fail(500))
+    _, events = d.stream("auto")
+    assert "error" in json.loads(events[-1]) and len(b.chats()) == 1
+    assert (d.counter(name), d.counter("streams_broken_total")) == (0, 1)
+    b.chat = answer("from the second")
+    coherent(d.stream("auto")[1])
+    assert (d.counter(name), d.counter("streams_broken_total")) == (1, 1)
 
 
 def test_completions_too(sims):

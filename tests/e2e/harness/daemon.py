@@ -167,6 +167,11 @@ class Daemon:
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
+    def counter(self, name):
+        """A counter of /metrics, named without shunt_, summed over its rows (none where it is 0)."""
+        rows = re.findall(rf"^shunt_{name}\{{.*\}} (\d+)$", self.get("/metrics").text, re.M)
+        return sum(map(int, rows))
+
     def models(self):
         return {m["id"] for m in self.get("/v1/models").json()["data"]}
 
