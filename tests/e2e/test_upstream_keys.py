@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 
+import pytest
 from harness.daemon import model, openai, sim
 from harness.paths import BUILD
 from harness.wait import until
@@ -76,16 +77,17 @@ def test_no_request_fails_while_keys_turn(daemon, upstream, tmp_path):
     assert seen == sorted(seen, key=lambda k: (k != "first-key", k)), "an old key came back"
 
 
-def test_a_server_never_sees_the_key_of_its_successor(daemon, upstream, tmp_path):
+@pytest.mark.parametrize("name", ["old", "new"], ids=["rewritten", "another file"])
+def test_a_server_never_sees_the_key_of_its_successor(daemon, upstream, tmp_path, name):
     """Until the worker for the new server is there, the old one serves, with what is its own."""
     a, b = upstream(), upstream()
-    old, new = write(tmp_path / "old", "old-key"), write(tmp_path / "new", "new-key")
+    old = write(tmp_path / "old", "old-key")
     d = daemon({"backends": [openai("up", a.url, key_file=str(old))],
                 "models": [model("m", "up")]})
     assert last_key(d, a) == "old-key"
     subprocess.run([BUILD / "shunt", "fault", "add", "slow_start", "worker=up", "time=1s"],
                    env={**os.environ, "SHUNT_SOCKET": d.socket_path}, check=True, timeout=20)
-    before = len(d.log())
+    new, before = write(tmp_path / name, "new-key"), len(d.log())
     d.reload(backends=[openai("up", b.url, key_file=str(new))])
     d.wait_log("reload_done", after=before)
     d.wait_log("fault_injected .*kind=slow_start", after=before)
