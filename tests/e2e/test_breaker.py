@@ -196,7 +196,7 @@ def test_nobody_waits_for_longer_than_allowed(cluster):
     assert r.status_code == 503 and error_of(r.content)["message"], r.text
     assert 1 <= int(r.headers["retry-after"]) <= 30, "refused before it could be met"
     waited = re.findall(r"^shunt_requests_waited_total.* (\d+)$", d.get("/metrics").text, re.M)
-    assert set(waited) == {"0"}, "refused at once"
+    assert not any(int(w) for w in waited), "refused at once"
     assert len(only.chats()) == 1
 
 

@@ -10,8 +10,9 @@ import threading
 import time
 
 import pytest
-from harness.daemon import model, sim
+from harness.daemon import model, openai, sim
 from harness.paths import BUILD, DATA, ROOT, SLOW
+from harness.upstream import fail
 from harness.wait import until
 
 EASY = ["what is the capital of", "name the colour of", "say hello to", "spell the word"]
@@ -355,6 +356,26 @@ def test_a_shadow_decides_silently(daemon, scorer):
     assert counter(d, "shadow_agree_total") == 2 and counter(d, "shadow_differ_total") == 1
     rows = [rest for _, _, _, rest in d.events("shadow_decision")]
     assert len(rows) == 3 and "shadow_model=large agree=no" in rows[1]
+
+
+def test_a_shadow_decides_what_is_refused_too(daemon, upstream, scorer):
+    """A request that is refused at once is over before its shadow reads the prompt (it was freed by
+    then: the sanitized build shows it)."""
+    up = upstream(models=["small", "large"], chat=fail(429, headers=[("Retry-After", "60")]))
+    d = daemon(config(backends=[openai("s", up.url, probe_ms=60000)], routes=[
+        {"name": "auto", "models": ["small", "large"], "strategy": "cost_first",
+         "shadow": "learned"},
+        {"name": "learned", "models": ["small", "large"], "text": "all",
+         "scorer": f"linear:{scorer}"}]))
+    turns = [{"role": "user", "content": "derive the integral of rivers"},
+             {"role": "assistant", "content": "an answer of some length " * 2000},
+             {"role": "user", "content": "prove the theorem about cars"}]
+    for n, status in enumerate((429, 503), 1):
+        r = d.post("/v1/chat/completions", {"model": "auto", "messages": turns})
+        assert r.status_code == status, r.text
+        until("its shadow decided", lambda: counter(d, "shadow_agree_total") +
+              counter(d, "shadow_differ_total") == n)
+    assert len(up.chats()) == 2, "each model once, by the first request"
 
 
 # ---- prompts that are written down, where the config asks
