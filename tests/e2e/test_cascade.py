@@ -99,6 +99,21 @@ def test_the_body_of_an_error_is_not_waited_for_without_end(pair, script, host):
     assert first.chat_exchanges()[0].wait_gone(5), "the failed call was left open"
 
 
+def switched(x):
+    """101 Switching Protocols, and then nothing."""
+    x.send(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n")
+    x.hang()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_switched_protocol_is_told_at_once(pair, host):
+    d, first, second = pair(switched, host=host)
+    d.allow("breaker|backend")
+    moved_on(d, first, second)
+    r = d.chat("first/a")
+    assert r.status_code == 502 and "it switches to another protocol" in r.text
+
+
 STREAM_SCRIPTS = {
     "no event": lambda x: (x.begin_stream(), x.end_stream()),
     "cut before the first event": lambda x: (x.begin_stream(), x.cut()),

@@ -128,7 +128,12 @@ def under_load(d, do):
 
 def whole(d, seen):
     """Every answered request has exactly one record, and no line is damaged."""
-    until("all records are written", lambda: not set(seen) - set(ids(d)), 20)
+    wanted = set(seen)
+    try:
+        until("all records are written", lambda: wanted <= set(ids(d)), 20)
+    except AssertionError:
+        lost = sorted(wanted - set(ids(d)))
+        raise AssertionError(f"{len(lost)} of {len(wanted)} answers have no record, e.g. {lost[:5]}")
     twice = [i for i, n in ids(d).items() if n != 1]
     assert not twice, f"{len(twice)} records twice, e.g. {twice[:3]}"
 
@@ -292,7 +297,12 @@ def test_refusing_instead_of_losing(daemon, tmp_path):
     finally:
         os.kill(w.pid, signal.SIGCONT)
     until("it serves again", lambda: d.chat("m").status_code == 200)
-    until("all records are written", lambda: not set(seen) - set(ids(d)), 20)
+    wanted = set(seen)
+    try:
+        until("all records are written", lambda: wanted <= set(ids(d)), 20)
+    except AssertionError:
+        lost = sorted(wanted - set(ids(d)))
+        raise AssertionError(f"{len(lost)} of {len(wanted)} answers have no record, e.g. {lost[:5]}")
 
 
 def shunt(*arguments):

@@ -236,3 +236,11 @@ def test_a_shorter_heartbeat_kills_nobody(daemon):
         d.wait_log(rf"worker_hung .*pid={victim.pid} heartbeat_ms=150", after=before)
         return others <= pids(d) and d.log()[before:].count(" worker_hung ") == 1
     assert any(all_kept() for _ in range(5))
+
+
+def test_an_address_that_the_daemon_itself_holds_is_told_as_that(daemon):
+    d = daemon()
+    d.allow("reload")
+    d.reload(listen=[f"0.0.0.0:{d.port}"])
+    d.wait_log(rf"reload_refused .*only a restart can change the address of 127\.0\.0\.1:{d.port}\b")
+    assert d.chat().status_code == 200
