@@ -131,8 +131,9 @@ journal_lock(struct journal *j, struct err *e)
 {
 	if (flock(j->fd, LOCK_EX | LOCK_NB) == 0)
 		return ERR_OK;
-	return err_set(e, ERR_SYS, "%s: %s", j->path,
-		errno == EWOULDBLOCK ? "another process writes it" : strerror(errno));
+	if (errno == EWOULDBLOCK)
+		return err_set(e, ERR_BUSY, "%s: another process writes or removes it", j->path);
+	return err_set(e, ERR_SYS, "%s: %s", j->path, strerror(errno));
 }
 
 /* All blocks are allocated now: a full disk would be a SIGBUS later. */

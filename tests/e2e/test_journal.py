@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The journal: one whole record of every answered request, whoever is killed and however full the
 disk is."""
+import fcntl
 import json
 import os
 import random
@@ -87,6 +88,24 @@ def test_off_means_no_process_and_no_file(daemon):
     d.reload(journal={"enabled": True})
     until("a recorder", lambda: [w for w in d.workers() if w.role == "recorder"])
     until("a record", lambda: d.chat("m").status_code == 200 and records(d))
+
+
+def test_a_ring_that_the_recorder_holds_is_not_waited_for(daemon):
+    """It locks a dead gateway's ring to remove it; the next life comes in that moment."""
+    d = daemon({**CONFIG, "gateways": 1, "restart": {"delay_ms": 300, "delay_max_ms": 300}})
+    d.allow("worker_died|restart")
+    first = d.chat("m").headers["x-shunt-request-id"]
+    wait_record(d, first)
+    with open(d.run_dir / "journal" / "0.ring", "rb") as ring:
+        victim = one(d, "gateway")
+        taken = threading.Thread(target=fcntl.flock, args=(ring, fcntl.LOCK_EX))
+        taken.start()  # it gets it when the gateway dies
+        os.kill(victim.pid, signal.SIGKILL)
+        taken.join()
+        d.wait_worker(victim)
+        until("it answers", lambda: d.chat("m").status_code == 200)
+        wait_record(d, d.chat("m").headers["x-shunt-request-id"])
+    assert not d.events("journal_absent")
 
 
 def test_files_rotate_and_old_ones_go(daemon):

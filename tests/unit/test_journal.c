@@ -229,7 +229,7 @@ Test(journal, a_second_writer_is_refused_until_the_first_is_gone)
 	uint64_t id = journal_id(w);
 	struct err e;
 
-	cr_assert_eq(journal_create(&second, path, JOURNAL_RING_MIN, SPILL, &e), ERR_SYS);
+	cr_assert_eq(journal_create(&second, path, JOURNAL_RING_MIN, SPILL, &e), ERR_BUSY);
 	cr_assert_not_null(strstr(e.text, "another process"));
 	cr_assert_eq(put(w, 0, 100), JOURNAL_PUT);
 	journal_close(&w);

@@ -18,25 +18,47 @@
 #include "workers/common/worker.h"
 #include "workers/gateway/gateway.h"
 
-enum { LOST_TELL_MS = 5000 };
+enum {
+	LOST_TELL_MS = 5000,
+	RING_NAMES = 3 /* of a slot: its recorder may hold one just now, to remove it */
+};
 
 static const char *const endpoint_names[] = {"chat", "completions", "embeddings"};
+
+/* The slot's ring; where that is held, one with another name: nobody waits for a recorder. */
+static MUST enum err_code
+record_open(struct gateway *g, const char *folder, struct err *e)
+{
+	const struct config_journal *c = &g->config->journal;
+	AUTO(buf_fini) struct buf path = BUF_INIT;
+	enum err_code code = ERR_BUSY;
+
+	for (unsigned i = 0; i < RING_NAMES && code == ERR_BUSY; i++) {
+		buf_clear(&path);
+		buf_addf(&path, "%s/%u", folder, g->w->slot);
+		if (i > 0)
+			buf_addf(&path, "-%u", i);
+		buf_add_str(&path, JOURNAL_RING_SUFFIX);
+		code = journal_create(
+			&g->journal, buf_str(&path), c->ring_bytes, c->spill_bytes, e);
+	}
+	return code;
+}
 
 MUST enum err_code
 record_start(struct gateway *g, struct err *e)
 {
 	const struct config_journal *c = &g->config->journal;
-	AUTO(buf_fini) struct buf path = BUF_INIT;
+	AUTO(buf_fini) struct buf folder = BUF_INIT;
 	enum err_code code;
 
 	if (!c->enabled)
 		return ERR_OK;
-	buf_addf(&path, "%s/journal", board_head(g->board)->run_dir);
-	if (mkdir(buf_str(&path), 0700) != 0 && errno != EEXIST)
+	buf_addf(&folder, "%s/journal", board_head(g->board)->run_dir);
+	if (mkdir(buf_str(&folder), 0700) != 0 && errno != EEXIST)
 		return err_set(
-			e, ERR_SYS, "journal: mkdir %s: %s", buf_str(&path), strerror(errno));
-	buf_addf(&path, "/%u" JOURNAL_RING_SUFFIX, g->w->slot);
-	code = journal_create(&g->journal, buf_str(&path), c->ring_bytes, c->spill_bytes, e);
+			e, ERR_SYS, "journal: mkdir %s: %s", buf_str(&folder), strerror(errno));
+	code = record_open(g, buf_str(&folder), e);
 	if (code == ERR_OK || c->refuse_when_full)
 		return code == ERR_OK ? ERR_OK : err_wrap(e, "journal");
 	/* service goes before its record, and loudly */
