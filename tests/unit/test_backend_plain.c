@@ -376,7 +376,7 @@ static const struct bad_case bad[] = {
 	{"<html>hello</html>", ERR_MALFORMED, "does not speak HTTP"},
 	{"HTTP/1.1 999999 OK\r\n\r\n", ERR_MALFORMED, "does not speak HTTP"},
 	{"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nabc",
-		ERR_MALFORMED, "does not speak HTTP"},
+		ERR_MALFORMED, "switches to another protocol"},
 };
 
 Test(backend_plain, answers_that_are_none)
