@@ -145,14 +145,18 @@ def under_load(d, do):
     return seen
 
 
-def whole(d, seen):
-    """Every answered request has exactly one record, and no line is damaged."""
+def all_written(d, seen):
     wanted = set(seen)
     try:
         until("all records are written", lambda: wanted <= set(ids(d)), 20)
     except AssertionError:
         lost = sorted(wanted - set(ids(d)))
         raise AssertionError(f"{len(lost)} of {len(wanted)} answers have no record, e.g. {lost[:5]}")
+
+
+def whole(d, seen):
+    """Every answered request has exactly one record, and no line is damaged."""
+    all_written(d, seen)
     twice = [i for i, n in ids(d).items() if n != 1]
     assert not twice, f"{len(twice)} records twice, e.g. {twice[:3]}"
 
@@ -316,12 +320,7 @@ def test_refusing_instead_of_losing(daemon, tmp_path):
     finally:
         os.kill(w.pid, signal.SIGCONT)
     until("it serves again", lambda: d.chat("m").status_code == 200)
-    wanted = set(seen)
-    try:
-        until("all records are written", lambda: wanted <= set(ids(d)), 20)
-    except AssertionError:
-        lost = sorted(wanted - set(ids(d)))
-        raise AssertionError(f"{len(lost)} of {len(wanted)} answers have no record, e.g. {lost[:5]}")
+    all_written(d, seen)
 
 
 def shunt(*arguments):

@@ -234,7 +234,6 @@ static void
 backend_on_config(struct worker *w, const struct config *old)
 {
 	struct backend *b = w->state;
-
 	const struct config_backend *now = config_backend(w->config, w->name);
 
 	(void)old;

@@ -197,7 +197,7 @@ static void
 sim_speak(struct fault_call *f)
 {
 	const struct config_backend *config = f->c->backend->config;
-	uint32_t speed = config == NULL ? 0 : config->sim.tokens_per_s;
+	uint32_t speed = config->sim.tokens_per_s;
 	struct loop *loop = f->c->backend->w->loop;
 	uint64_t due_ns;
 
@@ -233,11 +233,9 @@ sim_begin(struct fault_call *f, struct err *e)
 
 	if (sim_body(&f->sim, f->c, e) != ERR_OK)
 		return e->code;
-	if (!f->c->stream && config != NULL && config->sim.tokens_per_s > 0)
+	if (!f->c->stream && config->sim.tokens_per_s > 0)
 		tokens = config->sim.tokens;
-	f->sim_from_ns = clock_ns();
-	if (config != NULL)
-		f->sim_from_ns += clock_ms_to_ns(config->sim.ttft_ms);
+	f->sim_from_ns = clock_ns() + clock_ms_to_ns(config->sim.ttft_ms);
 	if (tokens > 0)
 		f->sim_from_ns += tokens * NS_PER_S / config->sim.tokens_per_s;
 	loop_timer_set(f->c->backend->w->loop, &f->timer, f->sim_from_ns);

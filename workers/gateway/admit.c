@@ -63,32 +63,38 @@ void
 admit_earn(struct gateway *g)
 {
 	const struct config_breaker *c = &g->config->breaker;
+	const double most = (double)c->retry_burst + c->retry_share;
 
 	if (!g->retries_begun)
 		g->retries = g->hedges = c->retry_burst;
 	g->retries_begun = true;
-	g->retries = MIN(g->retries + c->retry_share, (double)c->retry_burst + c->retry_share);
-	g->hedges = MIN(g->hedges + c->retry_share, (double)c->retry_burst + c->retry_share);
+	g->retries = MIN(g->retries + c->retry_share, most);
+	g->hedges = MIN(g->hedges + c->retry_share, most);
+}
+
+static bool
+admit_spend(double *saved)
+{
+	if (*saved < 1)
+		return false;
+	*saved -= 1;
+	return true;
 }
 
 bool
 admit_retry(struct gateway *g)
 {
-	if (g->retries < 1) {
+	bool spent = admit_spend(&g->retries);
+
+	if (!spent)
 		gateway_count(g, COUNTER_REQ_RETRIES_REFUSED, 1);
-		return false;
-	}
-	g->retries -= 1;
-	return true;
+	return spent;
 }
 
 bool
 admit_hedge(struct gateway *g)
 {
-	if (g->hedges < 1)
-		return false;
-	g->hedges -= 1;
-	return true;
+	return admit_spend(&g->hedges);
 }
 
 void

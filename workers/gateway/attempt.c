@@ -275,6 +275,14 @@ attempt_on_look(void *arg)
 	attempt_next(arg);
 }
 
+static void
+attempt_look_at(struct request *r, uint64_t at_ns)
+{
+	r->park_timer.fn = attempt_on_look;
+	r->park_timer.arg = r;
+	loop_timer_set(r->g->w->loop, &r->park_timer, at_ns);
+}
+
 /* All candidates are cooling: look again when the first of them may be asked. */
 static void
 attempt_wait(struct request *r, uint64_t look_ns)
@@ -288,9 +296,7 @@ attempt_wait(struct request *r, uint64_t look_ns)
 	if (!r->waited)
 		gateway_count(r->g, COUNTER_REQ_WAITED, 1);
 	r->waited = true;
-	loop_timer_clear(r->g->w->loop, &r->park_timer);
-	r->park_timer = (struct loop_timer){.fn = attempt_on_look, .arg = r};
-	loop_timer_set(r->g->w->loop, &r->park_timer, at_ns);
+	attempt_look_at(r, at_ns);
 }
 
 /* No worker can take it, but one is coming back: wait for the board to say so, or for one that
@@ -310,9 +316,7 @@ attempt_park(struct request *r, uint64_t look_ns)
 		return;
 	}
 	r->parked = true;
-	r->park_timer.fn = attempt_on_look;
-	r->park_timer.arg = r;
-	loop_timer_set(r->g->w->loop, &r->park_timer, MIN(r->park_end_ns, look_ns));
+	attempt_look_at(r, MIN(r->park_end_ns, look_ns));
 }
 
 static void
