@@ -322,39 +322,64 @@ fault_garbage(struct fault_call *f)
 	fault_server_end(f->server, FAULT_END_CLOSE);
 }
 
+static void
+fault_status(struct fault_call *f)
+{
+	fault_answer(f, f->rule.status != 0 ? (unsigned)f->rule.status : STATUS_DEFAULT);
+}
+
+static void
+fault_rate_limit(struct fault_call *f)
+{
+	fault_answer(f, 429);
+}
+
+static void
+fault_reset(struct fault_call *f)
+{
+	fault_server_end(f->server, FAULT_END_RESET);
+}
+
+static void
+fault_tls(struct fault_call *f)
+{
+	static const unsigned char alert[] = {21, 3, 3, 0, 2, 2, 40}; /* fatal: handshake failure */
+
+	fault_server_send(f->server, alert, sizeof(alert));
+	fault_server_end(f->server, FAULT_END_CLOSE);
+}
+
+static void
+fault_silence(struct fault_call *f)
+{
+	(void)f;
+}
+
+/* What the bad server does that needs no source. */
+typedef void fault_deed(struct fault_call *f);
+static fault_deed *const deeds[FAULT_KINDS] = {
+	[FAULT_STATUS] = fault_status,
+	[FAULT_RATE_LIMIT] = fault_rate_limit,
+	[FAULT_RESET] = fault_reset,
+	[FAULT_GARBAGE] = fault_garbage,
+	[FAULT_TLS] = fault_tls,
+	[FAULT_HANG] = fault_silence,
+	[FAULT_REFUSE] = fault_silence, /* nobody gets so far as to ask it */
+};
+
 /* The bad server was asked: what does it do? */
 static void
 fault_on_asked(void *arg)
 {
-	static const unsigned char alert[] = {21, 3, 3, 0, 2, 2, 40}; /* fatal: handshake failure */
 	struct fault_call *f = arg;
 	struct backend *b = f->c->backend;
-	const struct fault_rule *r = &f->rule;
 
-	switch ((enum fault_kind)r->kind) {
-	case FAULT_STATUS:
-		fault_answer(f, r->status != 0 ? (unsigned)r->status : STATUS_DEFAULT);
-		break;
-	case FAULT_RATE_LIMIT:
-		fault_answer(f, 429);
-		break;
-	case FAULT_RESET:
-		fault_server_end(f->server, FAULT_END_RESET);
-		break;
-	case FAULT_GARBAGE:
-		fault_garbage(f);
-		break;
-	case FAULT_TLS:
-		fault_server_send(f->server, alert, sizeof(alert));
-		fault_server_end(f->server, FAULT_END_CLOSE);
-		break;
-	case FAULT_HANG:
-		break;
-	case FAULT_DELAY:
+	if (deeds[f->rule.kind] != NULL) {
+		deeds[f->rule.kind](f);
+	} else if (f->rule.kind == FAULT_DELAY) {
 		loop_timer_set(b->w->loop, &f->timer,
-			clock_ns() + clock_ms_to_ns(fault_time_ms(r, f->draw)));
-		break;
-	default:
+			clock_ns() + clock_ms_to_ns(fault_time_ms(&f->rule, f->draw)));
+	} else {
 		source_begin(f);
 		call_flush_all(b); /* f may be gone after this */
 	}
@@ -464,17 +489,7 @@ const struct transport transport_fault = {
 static bool
 fault_fits(const struct backend *b, enum fault_kind kind)
 {
-	static const bool no_source[FAULT_KINDS] = {
-		[FAULT_STATUS] = true,
-		[FAULT_RATE_LIMIT] = true,
-		[FAULT_RESET] = true,
-		[FAULT_GARBAGE] = true,
-		[FAULT_TLS] = true,
-		[FAULT_HANG] = true,
-		[FAULT_REFUSE] = true,
-	};
-
-	return b->http != NULL || b->kind->transport == &transport_sim || no_source[kind];
+	return b->http != NULL || b->kind->transport == &transport_sim || deeds[kind] != NULL;
 }
 
 static void
