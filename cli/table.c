@@ -1,14 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * table.c - aligned tables for a person, at most 100 columns wide, coloured on a terminal only
+ * table.c - aligned tables for a person: as wide as the terminal, whole and plain anywhere else
  */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "cli/table.h"
 
-enum { COLUMN_LEAST = 6, COLUMN_GAP = 2 };
+enum {
+	COLUMN_LEAST = 6,
+	COLUMN_GAP = 2,
+	COLUMNS_UNKNOWN = 80 /* of a terminal that does not say */
+};
 
 struct cell {
 	char *text;
@@ -133,8 +138,23 @@ text_cut(const char *text, size_t width)
 	return i;
 }
 
+/* Columns that a line may have: what $COLUMNS says, else the terminal; a file or a pipe takes all.
+ */
+static size_t
+table_room(FILE *to)
+{
+	struct winsize terminal = {0};
+	int fd = fileno(to);
+
+	if (fd < 0 || isatty(fd) != 1)
+		return SIZE_MAX;
+	if (ioctl(fd, TIOCGWINSZ, &terminal) != 0 || terminal.ws_col == 0)
+		return COLUMNS_UNKNOWN;
+	return terminal.ws_col;
+}
+
 static void
-table_widths(const struct table *t, size_t *widths)
+table_widths(const struct table *t, size_t *widths, size_t room)
 {
 	size_t total, widest;
 
@@ -151,7 +171,7 @@ table_widths(const struct table *t, size_t *widths)
 			if (widths[c] > widths[widest])
 				widest = c;
 		}
-		if (total <= TABLE_WIDTH || widths[widest] <= COLUMN_LEAST)
+		if (total <= room || widths[widest] <= COLUMN_LEAST)
 			return;
 		widths[widest]--;
 	}
@@ -196,7 +216,7 @@ table_print(const struct table *t, const char *title, FILE *to)
 	if (t->len == 0)
 		return;
 	CHECK(t->columns > 0);
-	table_widths(t, widths);
+	table_widths(t, widths, table_room(to));
 	for (size_t c = 0; c < t->columns; c++)
 		print_cell(to, t->titles[c], widths[c], t->aligns[c],
 			coloured ? colour_code(TABLE_DIM) : "",

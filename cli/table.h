@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * table.h - aligned tables for a person, at most 100 columns wide, coloured on a terminal only
+ * table.h - aligned tables for a person: as wide as the terminal, whole and plain anywhere else
  */
 #pragma once
 
@@ -11,7 +11,7 @@
 #include "lib/base/buf.h"
 #include "lib/base/json.h"
 
-enum { TABLE_COLUMNS_MAX = 16, TABLE_WIDTH = 100 };
+enum { TABLE_COLUMNS_MAX = 16 };
 
 enum table_align { TABLE_LEFT, TABLE_RIGHT };
 enum table_colour { TABLE_PLAIN, TABLE_GOOD, TABLE_WARN, TABLE_BAD, TABLE_DIM };
@@ -20,7 +20,7 @@ struct table;
 
 void table_new(struct table **out);
 void table_free(struct table **t_p);
-/* Columns first. One that does not fit is cut short; the widest first. */
+/* Columns first. On a terminal what does not fit is cut short, the widest column first. */
 void table_column(struct table *t, const char *title, enum table_align align);
 /* Then cells, row by row. Control characters become `?`. "" prints as "-". */
 void table_cell(struct table *t, const char *text, enum table_colour colour);
