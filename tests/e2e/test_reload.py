@@ -3,13 +3,15 @@
 import json
 import os
 import signal
+import subprocess
 import threading
 
 import pytest
 from harness.daemon import model, openai, sim
 from harness.http import Raw, chat_bytes, simple_chat
+from harness.paths import BUILD
 from harness.ports import free_port
-from harness.upstream import answer, chunk
+from harness.upstream import answer, chunk, fail
 from harness.wait import until
 
 
@@ -71,6 +73,42 @@ def test_a_changed_backend_is_replaced_and_no_request_fails(daemon, upstream):
         stop.set()
         thread.join()
     assert set(statuses) == {200}, statuses
+
+
+def serving_only(name):
+    """Script: this model, whole; any other is not known here."""
+    unknown = fail(404, "invalid_request_error", "no such model", code="model_not_found")
+    return lambda x: (answer() if x.request.json()["model"] == name else unknown)(x)
+
+
+def test_another_server_that_calls_the_model_otherwise(daemon, upstream):
+    """The old worker still asks the old server, by the old name; both before and after both
+    gateways have read the new config."""
+    a = upstream(models=["old"], chat=serving_only("old"))
+    b = upstream(models=["new"], chat=serving_only("new"))
+    d = daemon({"backends": [openai("up", a.url)], "models": [model("m", "up", upstream="old")],
+                "gateways": 2})
+    stop, statuses = threading.Event(), []
+
+    def load():
+        while not stop.is_set():
+            statuses.append(d.chat("m").status_code)
+    thread = threading.Thread(target=load)
+    thread.start()
+    try:
+        until("requests flow", lambda: len(statuses) > 5)
+        before = len(d.log())
+        subprocess.run([BUILD / "shunt", "fault", "add", "slow_start", "worker=up", "time=1s"],
+                       env={**os.environ, "SHUNT_SOCKET": d.socket_path}, check=True, timeout=20)
+        d.reload(backends=[openai("up", b.url)], models=[model("m", "up", upstream="new")])
+        d.wait_log("reload_done", after=before)
+        asked = len(a.chats())
+        until("the old worker serves under the new config", lambda: len(a.chats()) > asked + 5)
+        until("the new upstream is used", lambda: len(b.chats()) > 5)
+    finally:
+        stop.set()
+        thread.join()
+    assert set(statuses) == {200}
 
 
 def test_a_running_stream_survives_the_replacement_of_its_backend(daemon, upstream):

@@ -194,6 +194,7 @@ backend_start(struct worker *w, struct err *e)
 	b->config_hash = config_hash_backend(b->config);
 	b->kind = backend_kinds[b->config->kind];
 	backend_read_limits(b);
+	names_learn(b);
 	backend_reset_figures(b);
 	guard_start(b);
 	guard_configure(b);
@@ -248,6 +249,7 @@ backend_on_config(struct worker *w, const struct config *old)
 	}
 	b->config = now;
 	backend_read_limits(b);
+	names_learn(b);
 	places_serve(b);
 	if (b->http != NULL)
 		backend_reload_key(b);
@@ -276,6 +278,7 @@ backend_stop(struct worker *w)
 	key_free(&b->key);
 	free(b->api_base);
 	free(b->root_base);
+	names_fini(b);
 	free(b);
 }
 

@@ -739,6 +739,8 @@ struct backend {
 	struct probe *probes;
 	uint32_t left_out_told; /* of the last list, in the log */
 	struct sim *sim;
+	struct name_row *names; /* names.c: of the config that names this server */
+	size_t names_len;
 	struct embedding *embeddings; /* kind encoder: calls that wait for a classifier */
 	uint64_t next_question; /* ids of what they are asked */
 };
@@ -751,6 +753,13 @@ bool places_take(struct backend *b, const struct msg *m);
 void places_serve(struct backend *b);
 void places_drop_orphans(struct backend *b);
 void places_stop(struct backend *b);
+
+/* names.c: what this server calls the config's models */
+void names_learn(struct backend *b); /* the worker's config speaks of this server */
+void names_fini(struct backend *b);
+/* The server's name for the model that is asked for. */
+void names_upstream(
+	const struct backend *b, char out[MODEL_MAX_LEN], const struct msg_chat_start *s);
 
 /* guard.c: the breakers of its deployments; s NULL: the table is full, there is none */
 void guard_start(struct backend *b); /* take over what a former life published */

@@ -511,8 +511,17 @@ call_prefill(const struct backend *b)
 	return said == PREFILL_AUTO ? PREFILL_INSTRUCT : said;
 }
 
+static struct asker
+call_asker(const struct msg *m)
+{
+	return (struct asker){.request_id = m->head.request_id,
+		.deadline_ns = m->head.deadline_ns,
+		.slot = m->head.sender_slot,
+		.generation = m->head.sender_generation};
+}
+
 static struct call *
-call_new(struct backend *b, const struct msg *m, const struct asker *who, struct bytes *payload)
+call_new(struct backend *b, const struct msg *m, const char *model, struct bytes *payload)
 {
 	const struct msg_chat_start *s = &m->chat_start;
 	struct call *c = calloc(1, sizeof(*c)), **bucket;
@@ -520,9 +529,9 @@ call_new(struct backend *b, const struct msg *m, const struct asker *who, struct
 	CHECK(c != NULL);
 	c->backend = b;
 	c->transport = b->kind->transport;
-	c->asker = *who;
+	c->asker = call_asker(m);
 	c->stream = s->stream && s->endpoint != MSG_ENDPOINT_EMBEDDINGS;
-	(void)msg_str_copy(c->model, sizeof(c->model), s->model);
+	(void)snprintf(c->model, sizeof(c->model), "%s", model);
 	c->body = bytes_ref(payload);
 	c->credit = c->credit_most = s->credit_bytes;
 	c->first_byte_ms = s->first_byte_ms != 0 ? s->first_byte_ms : b->limits.first_byte_ms;
@@ -543,9 +552,9 @@ call_new(struct backend *b, const struct msg *m, const struct asker *who, struct
 	answer_init(&c->answer, b->kind, s->endpoint);
 	c->answer.created_s = clock_wall_s();
 	(void)snprintf(c->answer.id, sizeof(c->answer.id), "%s-%x-%x-%llx",
-		s->endpoint == MSG_ENDPOINT_CHAT ? "chatcmpl" : "cmpl", who->slot, who->generation,
-		(unsigned long long)who->request_id);
-	bucket = call_bucket(b, who->request_id, who->slot, who->generation);
+		s->endpoint == MSG_ENDPOINT_CHAT ? "chatcmpl" : "cmpl", c->asker.slot,
+		c->asker.generation, (unsigned long long)c->asker.request_id);
+	bucket = call_bucket(b, c->asker.request_id, c->asker.slot, c->asker.generation);
 	c->next = *bucket;
 	*bucket = c;
 	b->in_flight++;
@@ -559,10 +568,10 @@ call_new(struct backend *b, const struct msg *m, const struct asker *who, struct
 
 /* Why this call can't even begin; ERR_OK: it can. */
 static enum err_code
-call_refuse(struct backend *b, const struct msg *m, const struct bytes *payload, struct err *e)
+call_refuse(struct backend *b, const struct msg *m, const char *model, const struct bytes *payload,
+	struct err *e)
 {
 	const struct msg_chat_start *s = &m->chat_start;
-	char model[MODEL_MAX_LEN];
 
 	if (b->w->draining || b->removed)
 		/* this life is over for whoever comes now; the gateway finds the next one */
@@ -576,19 +585,9 @@ call_refuse(struct backend *b, const struct msg *m, const struct bytes *payload,
 	if (call_lookup(b, m->head.request_id, m->head.sender_slot, m->head.sender_generation) !=
 		NULL)
 		return err_set(e, ERR_SYS, "request id used twice");
-	(void)msg_str_copy(model, sizeof(model), s->model);
 	if (!guard_admits(b, call_stat(b, model)))
 		return err_set(e, ERR_BUSY, "the breaker of %s on %s is open", model, b->w->name);
 	return ERR_OK;
-}
-
-static struct asker
-call_asker(const struct msg *m)
-{
-	return (struct asker){.request_id = m->head.request_id,
-		.deadline_ns = m->head.deadline_ns,
-		.slot = m->head.sender_slot,
-		.generation = m->head.sender_generation};
 }
 
 void
@@ -611,15 +610,17 @@ void
 call_start(struct backend *b, const struct msg *m, struct bytes *payload)
 {
 	const struct asker who = call_asker(m);
+	char model[MODEL_MAX_LEN];
 	struct err e = {0};
 	struct call *c;
 
-	if (call_refuse(b, m, payload, &e) != ERR_OK) {
+	names_upstream(b, model, &m->chat_start);
+	if (call_refuse(b, m, model, payload, &e) != ERR_OK) {
 		send_fail(b, &who, &e, 0, 0, "", NULL);
 		places_serve(b); /* it may have been given one */
 		return;
 	}
-	c = call_new(b, m, &who, payload);
+	c = call_new(b, m, model, payload);
 	count(c, COUNTER_UP_CALLS);
 	call_arm(c);
 	fault_call_take(c, &m->chat_start);

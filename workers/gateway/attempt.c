@@ -155,6 +155,7 @@ attempt_send(struct request *r, struct err *e)
 			.stream = r->stream,
 			.model = msg_str(row->upstream),
 			.model_len = r->model_len,
+			.asked = msg_str(row->model),
 			.credit_bytes = REQUEST_WINDOW_BYTES,
 			.first_byte_ms = first_ms,
 			.idle_ms = row->stall_ms}};

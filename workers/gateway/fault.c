@@ -100,7 +100,6 @@ fault_fill(struct request *r, const struct catalog_row *row, struct msg_chat_sta
 
 	if (f == NULL)
 		return;
-	start->asked = msg_str(row->model);
 	start->route = msg_str_cut(r->route, MSG_CHAT_START_ROUTE_MAX);
 	start->user = msg_str(f->user);
 	s = (struct fault_subject){.backend = row->backend,
