@@ -147,23 +147,36 @@ print_pair(const struct evaluation *v, FILE *to)
 	(void)fputc('\n', to);
 }
 
+/* What a cost is against that of the best single model; of nothing there is no percentage. */
+static void
+print_change(double cost, double best, FILE *to)
+{
+	if (best > 0)
+		(void)fprintf(to, ": %+.1f %%", (cost / best - 1) * 100);
+	(void)fputc('\n', to);
+}
+
 static void
 print_cost(const struct evaluation *v, const struct report_labels *labels, FILE *to)
 {
 	const struct evaluate_cost *c = &v->cost;
 
 	(void)fprintf(to, "\nCost (%s, mean per call)\n", cost_source_name(labels->cost));
-	(void)fprintf(to, "AIQ %.4f; mixing single models by a coin %.4f\n", c->aiq, c->aiq_single);
-	if (isnan(c->equal_cost))
-		(void)fputs("No setting is as good as the best single model.\n", to);
+	if (isnan(c->aiq))
+		(void)fputs("All models cost the same.\n", to);
 	else
-		(void)fprintf(to,
-			"As good as the best single model for %.6g instead of %.6g: %+.1f %%\n",
-			c->equal_cost, c->best, (c->equal_cost / c->best - 1) * 100);
-	(void)fprintf(to,
-		"Setting chosen on other folds: quality %.4f (%+.2f points) for %.6g: %+.1f %%\n",
-		c->held_quality, (c->held_quality - v->means[v->best]) * points(v), c->held_cost,
-		(c->held_cost / c->best - 1) * 100);
+		(void)fprintf(to, "AIQ %.4f; mixing single models by a coin %.4f\n", c->aiq,
+			c->aiq_single);
+	if (isnan(c->equal_cost)) {
+		(void)fputs("No setting is as good as the best single model.\n", to);
+	} else {
+		(void)fprintf(to, "As good as the best single model for %.6g instead of %.6g",
+			c->equal_cost, c->best);
+		print_change(c->equal_cost, c->best, to);
+	}
+	(void)fprintf(to, "Setting chosen on other folds: quality %.4f (%+.2f points) for %.6g",
+		c->held_quality, (c->held_quality - v->means[v->best]) * points(v), c->held_cost);
+	print_change(c->held_cost, c->best, to);
 }
 
 static void

@@ -247,6 +247,8 @@ draw_frontier(struct plot *p, const struct evaluation *v, const struct report_la
 
 	p->x0 = fmin(v->cost.low, v->cost.oracle) * 0.9;
 	p->x1 = v->cost.high + (v->cost.high - v->cost.low) * 0.05;
+	if (!(p->x1 > p->x0)) /* nothing costs anything */
+		p->x1 = p->x0 + 1;
 	for (size_t m = 0; m < v->plan->models_len; m++)
 		low = fmin(low, v->means[m]);
 	for (size_t i = 0; i < n; i++) {

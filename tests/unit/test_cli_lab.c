@@ -266,6 +266,21 @@ Test(cli_lab, plots_are_drawn_in_both_formats)
 	cr_expect_not_null(strstr(c.err, "neither .svg nor .png"), "%s", c.err);
 }
 
+Test(cli_lab, models_that_cost_nothing_are_drawn, .timeout = 60)
+{
+	AUTO(buf_fini) struct buf svg = BUF_INIT;
+	AUTO(run_fini) struct run r = {0};
+
+	write_file(at("a.jsonl"),
+		"{\"prompt\":\"a\",\"scores\":{\"m\":0,\"n\":1},\"costs\":{\"m\":0,\"n\":0}}\n"
+		"{\"prompt\":\"b\",\"scores\":{\"m\":1,\"n\":1},\"costs\":{\"m\":0,\"n\":0}}\n");
+	r = RUN("eval", at("a.jsonl"), "--scorer", "oracle", "--many", "--plot", at("p.svg"));
+	cr_assert_eq(r.code, CLI_OK, "%s", r.err);
+	cr_assert_eq(lab_read(&svg, at("p.svg"), NULL), ERR_OK);
+	cr_expect_not_null(strstr(buf_str(&svg), "</svg>"));
+	cr_expect_null(strstr(r.out, "nan"), "%s", r.out);
+}
+
 Test(cli_lab, training_twice_gives_the_same_bytes)
 {
 	AUTO(buf_fini) struct buf a = BUF_INIT;
