@@ -247,7 +247,11 @@ static enum cli_exit
 eval_run(struct eval *e, const struct cli *cli)
 {
 	enum cli_exit code = eval_numbers(e, cli);
+	struct err err;
 
+	if (code == CLI_OK && cli->values['p'] != NULL &&
+		plot_check(cli->values['p'], &err) != ERR_OK)
+		code = lab_fail(cli, err.text);
 	if (code == CLI_OK)
 		code = eval_scorers(e, cli);
 	if (code == CLI_OK)

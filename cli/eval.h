@@ -15,6 +15,7 @@ enum cli_exit lab_prices(
 	struct evaluate_price *out, const struct cli *cli, const struct predict_plan *plan);
 
 /* plot.c: the PGR curve of a pair, else quality against cost. The name's end says the format. */
+MUST enum err_code plot_check(const char *path, struct err *e); /* can it be drawn to there? */
 MUST enum err_code plot_evaluation(const char *path, const struct evaluation *v,
 	const struct report_labels *labels, struct err *e);
 

@@ -21,8 +21,10 @@ enum { LAB_TEXT_MAX = 1 << 30, LAB_SCORER_MAX = 64 << 20, LAB_FOLDS_MAX = 100 };
 
 /* A whole file, unpacked where it is gzip; "-": standard input. */
 MUST enum err_code lab_read(struct buf *out, const char *path, struct err *e);
-/* All or nothing: written beside path, then renamed over it. */
+/* All or nothing: written beside path, then renamed over it. Into a device or a pipe as it is. */
 MUST enum err_code lab_write(const char *path, const struct buf *data, struct err *e);
+/* Could it be written now? Asked before long work, not after it. */
+MUST enum err_code lab_write_check(const char *path, struct err *e);
 
 /* lab.c */
 

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -76,27 +77,87 @@ write_all(int fd, const struct buf *data)
 			return false;
 		done += n > 0 ? (size_t)n : 0;
 	}
-	return fsync(fd) == 0;
+	return true;
+}
+
+/* Where a file is written: beside its name, then renamed over it. A device or a pipe can't be
+ * replaced and is written into. */
+struct target {
+	struct buf path; /* links followed: they stay */
+	struct buf opened;
+	bool beside;
+};
+
+static void
+target_fini(struct target *t)
+{
+	buf_fini(&t->path);
+	buf_fini(&t->opened);
+}
+
+/* What is there is no regular file, and may be written into. */
+static bool
+target_is_stream(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode);
+}
+
+/* The descriptor; -1 with errno. */
+static int
+target_open(struct target *t, const char *path)
+{
+	struct stat st;
+	char *real;
+
+	t->beside = !target_is_stream(path);
+	if (!t->beside)
+		return open(path, O_WRONLY | O_CLOEXEC);
+	if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
+		errno = EISDIR;
+		return -1;
+	}
+	real = realpath(path, NULL);
+	buf_add_str(&t->path, real != NULL ? real : path);
+	free(real);
+	buf_addf(&t->opened, "%s.new-%d", buf_str(&t->path), (int)getpid());
+	return open(buf_str(&t->opened), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+}
+
+enum err_code
+lab_write_check(const char *path, struct err *e)
+{
+	AUTO(target_fini) struct target t = {.path = BUF_INIT};
+	int fd;
+
+	if (target_is_stream(path))
+		return ERR_OK; /* to open a pipe waits for its reader */
+	fd = target_open(&t, path);
+	if (fd < 0)
+		return err_set(e, ERR_SYS, "%s: %s", path, strerror(errno));
+	(void)close(fd);
+	(void)unlink(buf_str(&t.opened));
+	return ERR_OK;
 }
 
 enum err_code
 lab_write(const char *path, const struct buf *data, struct err *e)
 {
-	AUTO(buf_fini) struct buf next = BUF_INIT;
-	int fd, failed = 0;
+	AUTO(target_fini) struct target t = {.path = BUF_INIT};
+	int fd = target_open(&t, path), failed = 0;
 
-	buf_addf(&next, "%s.new-%d", path, (int)getpid());
-	fd = open(buf_str(&next), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
 	if (fd < 0)
 		return err_set(e, ERR_SYS, "%s: %s", path, strerror(errno));
-	if (!write_all(fd, data))
+	if (!write_all(fd, data) || (t.beside && fsync(fd) != 0))
 		failed = errno;
 	if (close(fd) != 0 && failed == 0)
 		failed = errno;
-	if (failed == 0 && rename(buf_str(&next), path) != 0)
+	if (failed == 0 && t.beside && rename(buf_str(&t.opened), buf_str(&t.path)) != 0)
 		failed = errno;
 	if (failed == 0)
 		return ERR_OK;
-	(void)unlink(buf_str(&next));
+	if (t.beside)
+		(void)unlink(buf_str(&t.opened));
 	return err_set(e, ERR_SYS, "%s: %s", path, strerror(failed));
 }

@@ -295,19 +295,32 @@ draw(cairo_surface_t *to, double scale, const struct evaluation *v,
 	cairo_destroy(p.c);
 }
 
+static bool
+plot_ends_in(const char *path, const char *end)
+{
+	const char *dot = strrchr(path, '.');
+
+	return dot != NULL && strcasecmp(dot, end) == 0;
+}
+
+enum err_code
+plot_check(const char *path, struct err *e)
+{
+	if (!plot_ends_in(path, ".svg") && !plot_ends_in(path, ".png"))
+		return err_set(
+			e, ERR_INPUT, "--plot %s: the name ends in neither .svg nor .png", path);
+	return lab_write_check(path, e);
+}
+
 enum err_code
 plot_evaluation(const char *path, const struct evaluation *v, const struct report_labels *labels,
 	struct err *e)
 {
 	AUTO(buf_fini) struct buf out = BUF_INIT;
-	const char *dot = strrchr(path, '.');
-	const bool svg = dot != NULL && strcasecmp(dot, ".svg") == 0;
+	const bool svg = plot_ends_in(path, ".svg");
 	cairo_surface_t *to;
 	cairo_status_t status;
 
-	if (!svg && (dot == NULL || strcasecmp(dot, ".png") != 0))
-		return err_set(
-			e, ERR_INPUT, "--plot %s: the name ends in neither .svg nor .png", path);
 	if (!v->has_pair && v->costs == NULL)
 		return err_set(e, ERR_INPUT,
 			"--plot: many models are drawn against their cost, and none is known "

@@ -316,6 +316,8 @@ cli_train(const struct cli *cli)
 
 	CHECK(t != NULL);
 	code = training_options(t, cli);
+	if (code == CLI_OK && lab_write_check(cli->values['o'], &e) != ERR_OK)
+		code = lab_fail(cli, e.text);
 	if (code == CLI_OK)
 		code = training_data(t, cli);
 	if (code != CLI_OK)

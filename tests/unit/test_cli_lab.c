@@ -3,9 +3,11 @@
  * test_cli_lab.c - shunt eval, train and calibrate: the reference figures, faults, whole files
  */
 #include <criterion/criterion.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli/command.h"
@@ -61,7 +63,7 @@ folder_remove(void)
 {
 	AUTO(buf_fini) struct buf command = BUF_INIT;
 	static const char *const names[] = {
-		"a.jsonl", "b.jsonl", "a.linear", "b.linear", "p.svg", "p.png"};
+		"a.jsonl", "b.jsonl", "a.linear", "b.linear", "p.svg", "p.png", "link", "pipe"};
 
 	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
 		buf_clear(&command);
@@ -279,6 +281,49 @@ Test(cli_lab, models_that_cost_nothing_are_drawn, .timeout = 60)
 	cr_assert_eq(lab_read(&svg, at("p.svg"), NULL), ERR_OK);
 	cr_expect_not_null(strstr(buf_str(&svg), "</svg>"));
 	cr_expect_null(strstr(r.out, "nan"), "%s", r.out);
+}
+
+Test(cli_lab, a_pipe_is_written_into_and_a_link_stays)
+{
+	AUTO(buf_fini) struct buf text = BUF_INIT;
+	struct stat st;
+	char got[8];
+	int fd;
+
+	cr_assert_eq(mkfifo(at("pipe"), 0600), 0);
+	fd = open(at("pipe"), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	cr_assert_geq(fd, 0);
+	write_file(at("pipe"), "whole");
+	cr_expect_eq(read(fd, got, sizeof(got)), 5);
+	(void)close(fd);
+	cr_assert_eq(lstat(at("pipe"), &st), 0);
+	cr_expect(S_ISFIFO(st.st_mode), "the pipe was replaced");
+
+	write_file(at("a.jsonl"), "old");
+	cr_assert_eq(symlink("a.jsonl", at("link")), 0);
+	write_file(at("link"), "new");
+	cr_assert_eq(lstat(at("link"), &st), 0);
+	cr_expect(S_ISLNK(st.st_mode), "the link was replaced");
+	cr_assert_eq(lab_read(&text, at("a.jsonl"), NULL), ERR_OK);
+	cr_expect_str_eq(buf_str(&text), "new");
+}
+
+/* The data is never looked at: it does not exist. */
+Test(cli_lab, where_nothing_can_be_written_no_work_is_begun)
+{
+	AUTO(run_fini) struct run trained = {0};
+	AUTO(run_fini) struct run drawn = {0};
+	AUTO(run_fini) struct run over = {0};
+
+	trained = RUN("train", at("none.jsonl"), "--scorer", "linear", "--out", at("no/a.linear"));
+	cr_expect_eq(trained.code, CLI_BAD_NEWS);
+	cr_expect_not_null(strstr(trained.err, "no/a.linear: No such file"), "%s", trained.err);
+	cr_expect_null(strstr(trained.err, "none.jsonl"), "%s", trained.err);
+	drawn = RUN("eval", at("none.jsonl"), "--scorer", "id", "--plot", at("no/p.svg"));
+	cr_expect_eq(drawn.code, CLI_BAD_NEWS);
+	cr_expect_null(strstr(drawn.err, "none.jsonl"), "%s", drawn.err);
+	over = RUN("train", at("none.jsonl"), "--scorer", "linear", "--out", folder);
+	cr_expect_not_null(strstr(over.err, "Is a directory"), "%s", over.err);
 }
 
 Test(cli_lab, training_twice_gives_the_same_bytes)
