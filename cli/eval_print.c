@@ -116,6 +116,15 @@ row_apgr(struct table *t, const char *what, const struct metrics_apgr *a)
 }
 
 static void
+print_range(const char *what, const struct interval *i, FILE *to)
+{
+	if (isnan(i->low))
+		(void)fprintf(to, "%s: not known, the gap is too small", what);
+	else
+		(void)fprintf(to, "%s: %.4f .. %.4f", what, i->low, i->high);
+}
+
+static void
 print_pair(const struct evaluation *v, FILE *to)
 {
 	AUTO(table_free) struct table *t = NULL;
@@ -135,11 +144,14 @@ print_pair(const struct evaluation *v, FILE *to)
 	row_apgr(t, "RouteLLM's grid of 10", &p->grid);
 	row_apgr(t, "random", &random);
 	table_print(t, "Performance gap recovered", to);
-	(void)fprintf(to, "APGR 95 %%: %.4f .. %.4f; random orders: %.4f .. %.4f\n",
-		p->apgr_ci95.low, p->apgr_ci95.high, p->random_ci95.low, p->random_ci95.high);
-	if (isnan(p->exact.apgr))
+	if (isnan(p->exact.apgr)) {
 		(void)fputs(
 			"Weak and strong have the same mean: there is no gap to recover.\n", to);
+	} else {
+		print_range("APGR 95 %", &p->apgr_ci95, to);
+		print_range("; random orders", &p->random_ci95, to);
+		(void)fputc('\n', to);
+	}
 	if (p->all_equal)
 		(void)fputs("The scorer wants the same for every prompt: the file's order "
 			    "decides this curve.\n",

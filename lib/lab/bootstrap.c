@@ -61,7 +61,7 @@ drawn_apgr(const float *gains, const uint16_t *times, size_t len)
 		gained += c * g;
 		n += c;
 	}
-	return gained != 0 && n > 0 ? area / gained / n : NAN;
+	return metrics_has_gap(gained, n) ? area / gained / n : NAN;
 }
 
 void

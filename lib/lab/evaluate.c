@@ -163,7 +163,10 @@ measure_pair(struct evaluating *w)
 	metrics_curve(p->curve_share, p->curve_score, EVALUATE_CURVE, w->pairs, len, w->order);
 	p->threshold50 = metrics_threshold(w->pairs, len, w->order, 0.5);
 	p->all_equal = w->pairs[w->order[0]].want == w->pairs[w->order[len - 1]].want;
-	bootstrap_apgr(&p->apgr_ci95, w->pairs, len, w->order, draws, w->plan->seed);
+	if (isnan(p->exact.apgr))
+		p->apgr_ci95 = (struct interval){NAN, NAN};
+	else
+		bootstrap_apgr(&p->apgr_ci95, w->pairs, len, w->order, draws, w->plan->seed);
 	measure_random(w);
 }
 

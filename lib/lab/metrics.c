@@ -50,6 +50,15 @@ metrics_means(struct metrics_means *out, const struct metrics_pair *rows, size_t
 	out->better = MAX(out->weak, out->strong);
 }
 
+/* Scores are read as floats: means that are equal on paper miss each other by that rounding. */
+static const double GAP_LEAST = 1e-7;
+
+bool
+metrics_has_gap(double gap, double rows)
+{
+	return fabs(gap) > GAP_LEAST * rows;
+}
+
 static void
 apgr_undefined(struct metrics_apgr *out)
 {
@@ -67,7 +76,7 @@ metrics_exact(struct metrics_apgr *out, const struct metrics_pair *rows, size_t 
 	apgr_undefined(out);
 	for (size_t i = 0; i < len; i++)
 		gap += rows[i].strong - rows[i].weak;
-	if (len == 0 || gap == 0)
+	if (!metrics_has_gap(gap, (double)len))
 		return;
 	for (size_t k = 1; k <= len; k++) {
 		const struct metrics_pair *r = &rows[order[k - 1]];
@@ -164,7 +173,7 @@ metrics_grid(struct metrics_apgr *out, const struct metrics_pair *rows, size_t l
 	gap = means.strong - means.weak;
 	n = grid_points(points, rows, len, order);
 	width = points[n - 1].share - points[0].share;
-	if (gap == 0 || n < 2 || width == 0)
+	if (!metrics_has_gap(gap, 1) || n < 2 || width == 0)
 		return;
 	for (size_t i = 1; i < n; i++)
 		area += (points[i].share - points[i - 1].share) *

@@ -6,10 +6,12 @@
  * rows with the highest wants go to the strong one. Performance gap recovered:
  *     PGR(k) = (mean score with k rows sent to strong - weak mean) / (strong mean - weak mean)
  * APGR is the area under PGR over the share k/N; CPT(p) the smallest share that recovers p.
- * PGR is not defined where both means are equal: those figures are then NaN.
+ * PGR is not defined where both means are equal (to what a sum of floats can tell): those figures
+ * are then NaN.
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -25,6 +27,9 @@ struct metrics_apgr {
 	double apgr;
 	double cpt[METRICS_CPTS]; /* NaN: no share reaches it */
 };
+
+/* Is the strong model's sum of scores over so many rows another one than the weak one's? */
+bool metrics_has_gap(double gap, double rows);
 
 /* Row numbers by falling want; equal wants keep their order. out has len elements. */
 void metrics_order(uint32_t *out, const struct metrics_pair *rows, size_t len);

@@ -418,6 +418,25 @@ Test(cli_lab, unknown_names_get_near_ones)
 	cr_expect_not_null(strstr(model.err, "near: v/small, big"), "%s", model.err);
 }
 
+Test(cli_lab, models_of_one_mean_have_no_gap_to_recover)
+{
+	AUTO(run_fini) struct run r = {0};
+	AUTO(run_fini) struct run j = {0};
+	struct json v;
+
+	write_file(at("a.jsonl"), "{\"prompt\":\"a\",\"scores\":{\"m\":0.1,\"n\":0.3}}\n"
+				  "{\"prompt\":\"b\",\"scores\":{\"m\":0.2,\"n\":0}}\n"
+				  "{\"prompt\":\"c\",\"scores\":{\"m\":0.7,\"n\":0.7}}\n");
+	r = RUN("eval", at("a.jsonl"), "--scorer", "id");
+	cr_expect_eq(r.code, CLI_OK, "%s", r.err);
+	cr_expect_null(strstr(r.out, "nan"), "%s", r.out);
+	cr_expect_not_null(strstr(r.out, "no gap to recover"), "%s", r.out);
+	j = RUN("eval", at("a.jsonl"), "--scorer", "id", "--json");
+	v = parse(&j);
+	cr_expect_eq(json_get(v, "apgr").type, JSON_NULL);
+	cr_expect_not_null(strstr(j.out, "\"apgr_ci95\":[null,null]"), "%s", j.out);
+}
+
 Test(cli_lab, one_row_is_evaluated)
 {
 	AUTO(run_fini) struct run r = {0};

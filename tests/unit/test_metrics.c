@@ -60,6 +60,22 @@ Test(metrics, no_gap_is_not_a_number)
 	cr_expect(isnan(a.apgr) && isnan(a.cpt[0]) && isnan(g.apgr) && isnan(g.cpt[2]));
 }
 
+/* 0.1 + 0.2 and 0.3 as floats: what is left of their difference is rounding, not a gap. */
+Test(metrics, a_gap_of_rounding_is_none)
+{
+	static const struct metrics_pair rows[] = {
+		{(double)0.1F, (double)0.3F, 1}, {(double)0.2F, 0, 2}, {1, 1, 3}};
+	struct interval i;
+	uint32_t order[3];
+	struct metrics_apgr a, g;
+
+	measure(&a, &g, rows, 3);
+	cr_expect(isnan(a.apgr) && isnan(a.cpt[0]) && isnan(g.apgr), "%g %g", a.apgr, g.apgr);
+	metrics_order(order, rows, 3);
+	bootstrap_apgr(&i, rows, 3, order, 200, 1);
+	cr_expect(isnan(i.low) || fabs(i.low) < 100, "%g", i.low);
+}
+
 Test(metrics, all_wants_equal_leaves_the_grid_without_a_curve)
 {
 	static const struct metrics_pair rows[] = {{0, 1, 3}, {0, 1, 3}};
