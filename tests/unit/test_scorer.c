@@ -471,6 +471,24 @@ Test(train, ends_when_its_caller_wants_no_more)
 	cr_assert_eq(file.len, 0);
 }
 
+/* Their error is measured by scorers of a third of the rows each, which may be too few for one. */
+Test(train, few_rows_are_enough_whatever_their_thirds_are)
+{
+	AUTO(world_fini) struct world w;
+
+	world_init(&w);
+	for (size_t n = 10; n < 60; n += 3) {
+		AUTO(buf_fini) struct buf file = BUF_INIT;
+		AUTO(scorer_free) struct scorer *s = NULL;
+		struct err e;
+
+		cr_assert_eq(train_run(&file, NULL, &w.d, w.train, n, SCORER_KNN, &world_plain, &e),
+			ERR_OK, "%zu rows: %s", n, e.text);
+		cr_assert_eq(scorer_open(&s, SCORER_KNN, "f", file.data, file.len, &e), ERR_OK,
+			"%s", e.text);
+	}
+}
+
 Test(train, says_what_it_cannot_train)
 {
 	AUTO(world_fini) struct world w;
