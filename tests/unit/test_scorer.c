@@ -221,6 +221,41 @@ ParameterizedTest(enum scorer_id *id, scorer, learns_from_embeddings_where_they_
 	free(scratch);
 }
 
+/* Encoders whose embeddings are not of length 1 have them of any. */
+Test(scorer, learns_from_embeddings_of_any_length)
+{
+	static const float lengths[] = {1e-6F, 1, 1e6F};
+	AUTO(world_fini) struct world w;
+
+	world_init(&w);
+	for (size_t i = 0; i < ARRAY_LEN(lengths); i++) {
+		struct world longer = w;
+		AUTO(scorer_free) struct scorer *s = NULL;
+		AUTO(buf_fini) struct buf file = BUF_INIT;
+		struct scorer_guess all[8];
+		void *scratch;
+		struct err e;
+
+		for (size_t k = 0; k < ARRAY_LEN(longer.embedding); k++)
+			longer.embedding[k] *= lengths[i];
+		world_train_encoded(&file, &longer, SCORER_ENCODER);
+		cr_assert_eq(scorer_open(&s, SCORER_ENCODER, "f", file.data, file.len, &e), ERR_OK,
+			"%s", e.text);
+		scratch = scratch_new(s);
+		for (size_t row = WORLD_TRAINED; row < WORLD_ROWS; row++) {
+			const struct scorer_input in = {.text = "x",
+				.len = 1,
+				.embedding = longer.embedding + row * EMBEDDING,
+				.embedding_len = EMBEDDING};
+
+			scorer_guess(s, all, &in, scratch);
+			cr_expect_eq(all[scorer_model_find(s, "Weak-7B")].quality < 0.5F,
+				w.hard[row], "row %zu at length %g", row, (double)lengths[i]);
+		}
+		free(scratch);
+	}
+}
+
 Test(scorer, finds_models_by_name_up_to_case_and_vendor)
 {
 	AUTO(world_fini) struct world w;
