@@ -115,28 +115,21 @@ calibration_wants(struct calibration *c, const struct cli *cli)
 static enum cli_exit
 calibration_rows(struct calibration *c, const struct cli *cli)
 {
+	enum cli_exit code = lab_choose_rows(&c->choice, cli, &c->d, 0);
+
 	c->weak = c->strong = -1;
 	c->scored = c->d.models_len >= 2;
+	if (code == CLI_OK && c->scored)
+		code = lab_choose_models(&c->choice, cli, &c->d);
+	if (code != CLI_OK)
+		return code;
+	if (c->scored && c->choice.weak < 0) {
+		(void)fputs("shunt calibrate: --weak and --strong are missing\n", cli->err);
+		return CLI_USAGE;
+	}
 	if (c->scored) {
-		enum cli_exit code = lab_choose(&c->choice, cli, &c->d, 0);
-
-		if (code != CLI_OK)
-			return code;
-		if (c->choice.weak < 0) {
-			(void)fputs("shunt calibrate: --weak and --strong are missing\n", cli->err);
-			return CLI_USAGE;
-		}
 		c->weak = (int)c->choice.models[c->choice.weak];
 		c->strong = (int)c->choice.models[c->choice.strong];
-	} else {
-		c->choice.rows = calloc(c->d.len + 1, sizeof(*c->choice.rows));
-		CHECK(c->choice.rows != NULL);
-		for (size_t i = 0; i < c->d.len; i++) {
-			if (lab_wanted(cli, &c->d, i))
-				c->choice.rows[c->choice.rows_len++] = (uint32_t)i;
-		}
-		if (c->choice.rows_len == 0)
-			return lab_fail(cli, "no row's dataset begins with what --only says");
 	}
 	c->len = c->choice.rows_len;
 	c->pairs = calloc(c->len + 1, sizeof(*c->pairs));

@@ -83,7 +83,9 @@ eval_data(struct eval *e, const struct cli *cli)
 	if (code == CLI_OK)
 		code = lab_data(&e->d, cli, &cli->data, LAB_SCORED);
 	if (code == CLI_OK)
-		code = lab_choose(&e->choice, cli, &e->d, e->train_len);
+		code = lab_choose_rows(&e->choice, cli, &e->d, e->train_len);
+	if (code == CLI_OK)
+		code = lab_choose_models(&e->choice, cli, &e->d);
 	if (code != CLI_OK)
 		return code;
 	e->plan.d = &e->d;
@@ -172,7 +174,10 @@ eval_train(struct eval *e, struct eval_side *s, struct err *err)
 
 		s->labels.mode = "cross-validated";
 		s->labels.folds = e->folds;
-		return predict_folds(&s->p, &s->plan, 1, &v, s->scorer.id, &e->train, err);
+		code = predict_folds(&s->p, &s->plan, 1, &v, s->scorer.id, &e->train, err);
+		if (code == ERR_OK && s->p.refused.code != ERR_OK)
+			*err = s->p.refused;
+		return code == ERR_OK ? s->p.refused.code : code;
 	}
 	s->labels.mode = "transfer";
 	rows = calloc(e->train_len, sizeof(*rows));

@@ -243,13 +243,22 @@ lab_choice_fini(struct lab_choice *c)
 	free(c->models);
 }
 
-bool
-lab_wanted(const struct cli *cli, const struct dataset *d, size_t row)
+enum cli_exit
+lab_choose_rows(
+	struct lab_choice *out, const struct cli *cli, const struct dataset *d, size_t first)
 {
-	const char *prefix = cli->values['O'];
+	const char *prefix = cli->values['O'] != NULL ? cli->values['O'] : "";
 
-	return prefix == NULL ||
-	       strncmp(d->sources[d->rows[row].source], prefix, strlen(prefix)) == 0;
+	*out = (struct lab_choice){.weak = -1, .strong = -1};
+	out->rows = calloc(d->len + 1, sizeof(*out->rows));
+	CHECK(out->rows != NULL);
+	for (size_t i = first; i < d->len; i++) {
+		if (strncmp(d->sources[d->rows[i].source], prefix, strlen(prefix)) == 0)
+			out->rows[out->rows_len++] = (uint32_t)i;
+	}
+	if (out->rows_len == 0)
+		return lab_fail(cli, "no row's dataset begins with what --only says");
+	return CLI_OK;
 }
 
 /* Models that every chosen row has a score of. */
@@ -343,27 +352,19 @@ choose_models(struct lab_choice *c, const struct cli *cli, const struct dataset 
 }
 
 enum cli_exit
-lab_choose(struct lab_choice *out, const struct cli *cli, const struct dataset *d, size_t first)
+lab_choose_models(struct lab_choice *c, const struct cli *cli, const struct dataset *d)
 {
 	enum cli_exit code;
 
-	*out = (struct lab_choice){.weak = -1, .strong = -1};
-	out->rows = calloc(d->len + 1, sizeof(*out->rows));
-	out->models = calloc(d->models_len + 2, sizeof(*out->models));
-	CHECK(out->rows != NULL && out->models != NULL);
-	for (size_t i = first; i < d->len; i++) {
-		if (lab_wanted(cli, d, i))
-			out->rows[out->rows_len++] = (uint32_t)i;
-	}
-	if (out->rows_len == 0)
-		return lab_fail(cli, "no row's dataset begins with what --only says");
-	code = choose_models(out, cli, d);
+	c->models = calloc(d->models_len + 2, sizeof(*c->models));
+	CHECK(c->models != NULL);
+	code = choose_models(c, cli, d);
 	if (code != CLI_OK)
 		return code;
-	if (out->models_len < 2)
+	if (c->models_len < 2)
 		return lab_fail(cli, "fewer than two models have a score on every row: evaluate "
 				     "the sets apart (--only), or name --weak and --strong");
-	if (out->rows_len == 0)
+	if (c->rows_len == 0)
 		return lab_fail(cli, "no row has the scores of both models");
 	return CLI_OK;
 }

@@ -45,9 +45,6 @@ enum lab_rows { LAB_SCORED, LAB_PROMPTS };
 enum cli_exit lab_data(struct dataset *d, const struct cli *cli, const struct cli_files *files,
 	enum lab_rows rows);
 
-/* Does --only take this row? */
-bool lab_wanted(const struct cli *cli, const struct dataset *d, size_t row);
-
 /* A model of the data by name: exact, or the only one that is the same up to case and vendor. */
 enum cli_exit lab_model(int *out, const struct cli *cli, const struct dataset *d, const char *name);
 
@@ -62,12 +59,15 @@ struct lab_choice {
 	size_t left_out; /* rows without the score of a candidate */
 	int weak, strong; /* places in models; -1 */
 };
-/*
- * The rows from first on whose dataset begins with --only, and the candidates: the pair of --weak
- * and --strong; both models where there are two; else (or with --many) all that every row has.
- */
-enum cli_exit lab_choose(
+/* The rows from first on whose dataset begins with --only; no candidates yet. */
+enum cli_exit lab_choose_rows(
 	struct lab_choice *out, const struct cli *cli, const struct dataset *d, size_t first);
+/*
+ * The candidates of those rows: the pair of --weak and --strong; both models where there are two;
+ * else (or with --many) all that every row has.
+ */
+enum cli_exit lab_choose_models(
+	struct lab_choice *c, const struct cli *cli, const struct dataset *d);
 void lab_choice_fini(struct lab_choice *c);
 
 /* Say it; the exit code. */

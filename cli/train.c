@@ -22,8 +22,7 @@ struct set {
 struct training {
 	struct dataset d;
 	struct lab_scorer scorer;
-	uint32_t *rows;
-	size_t rows_len;
+	struct lab_choice chosen; /* rows to train on */
 	unsigned folds;
 	struct train_options options;
 	struct encode encoded;
@@ -52,7 +51,7 @@ training_free(struct training **t_p)
 	encode_fini(&t->encoded);
 	dataset_free(&t->d);
 	buf_fini(&t->file);
-	free(t->rows);
+	lab_choice_fini(&t->chosen);
 	free(t);
 	*t_p = NULL;
 }
@@ -100,7 +99,8 @@ training_note(struct training *t, const struct cli *cli)
 		buf_addf(&note, "%s%s", i > 0 ? " " : "",
 			slash != NULL ? slash + 1 : cli->data.paths[i]);
 	}
-	buf_addf(&note, "; %zu rows, seed %llu", t->rows_len, (unsigned long long)t->options.seed);
+	buf_addf(&note, "; %zu rows, seed %llu", t->chosen.rows_len,
+		(unsigned long long)t->options.seed);
 	(void)snprintf(t->note, sizeof(t->note), "%s", buf_str(&note));
 }
 
@@ -111,14 +111,9 @@ training_data(struct training *t, const struct cli *cli)
 
 	if (code != CLI_OK)
 		return code;
-	t->rows = calloc(t->d.len + 1, sizeof(*t->rows));
-	CHECK(t->rows != NULL);
-	for (size_t i = 0; i < t->d.len; i++) {
-		if (lab_wanted(cli, &t->d, i))
-			t->rows[t->rows_len++] = (uint32_t)i;
-	}
-	if (t->rows_len == 0)
-		return lab_fail(cli, "no row's dataset begins with what --only says");
+	code = lab_choose_rows(&t->chosen, cli, &t->d, 0);
+	if (code != CLI_OK)
+		return code;
 	training_note(t, cli);
 	code = lab_encode(&t->encoded, cli, &t->d, t->options.threads);
 	t->options.embeddings = t->encoded.embeddings;
@@ -127,45 +122,67 @@ training_data(struct training *t, const struct cli *cli)
 	return code;
 }
 
+/* Is the row of the set: does its dataset's name, up to the first slash, say so? */
+static bool
+set_has(const char *set, const struct training *t, uint32_t row)
+{
+	const char *source = t->d.sources[t->d.rows[row].source];
+	size_t len = strlen(set);
+
+	return strncmp(source, set, len) == 0 && (source[len] == '\0' || source[len] == '/');
+}
+
 /* The groups that dataset names begin with, up to their first slash, as far as there is room. */
 static void
 training_sets(struct training *t)
 {
-	for (size_t i = 0; i < t->rows_len; i++) {
-		const char *source = t->d.sources[t->d.rows[t->rows[i]].source];
-		int len = (int)strcspn(source, "/");
+	for (size_t i = 0; i < t->chosen.rows_len; i++) {
+		uint32_t row = t->chosen.rows[i];
+		const char *source = t->d.sources[t->d.rows[row].source];
 		size_t s = 0;
 
-		while (s < t->sets_len &&
-			!(strlen(t->sets[s].name) == (size_t)len &&
-				memcmp(t->sets[s].name, source, (size_t)len) == 0))
+		while (s < t->sets_len && !set_has(t->sets[s].name, t, row))
 			s++;
 		if (s == t->sets_len && s < SETS_MAX)
 			(void)snprintf(t->sets[t->sets_len++].name, sizeof(t->sets[0].name), "%.*s",
-				len, source);
+				(int)strcspn(source, "/"), source);
 	}
 }
 
-/* A plan for every set in which two models have a score on every row; the other sets are left out
- * of the report, not of the training. */
+/* Its rows among the chosen ones, and the models that have a score on each; false: fewer than two.
+ */
+static bool
+set_choose(struct set *set, const struct training *t, const struct cli *cli)
+{
+	struct lab_choice *c = &set->choice;
+	struct cli quiet = *cli;
+	enum cli_exit code;
+
+	*c = (struct lab_choice){.weak = -1, .strong = -1};
+	c->rows = calloc(t->chosen.rows_len, sizeof(*c->rows));
+	quiet.err = fopen("/dev/null", "we");
+	CHECK(c->rows != NULL && quiet.err != NULL);
+	for (size_t i = 0; i < t->chosen.rows_len; i++) {
+		if (set_has(set->name, t, t->chosen.rows[i]))
+			c->rows[c->rows_len++] = t->chosen.rows[i];
+	}
+	quiet.values['m'] = "";
+	code = lab_choose_models(c, &quiet, &t->d);
+	(void)fclose(quiet.err);
+	return code == CLI_OK;
+}
+
+/* A plan for every set in which two models have a score on every row. The other sets are left out
+ * of the report, not of the training; so is a set whose models have scores in one fold only. */
 static void
 training_plans(struct training *t, const struct cli *cli)
 {
 	size_t kept = 0;
 
 	for (size_t s = 0; s < t->sets_len; s++) {
-		struct cli quiet = *cli;
 		struct set set = t->sets[s];
-		FILE *nowhere = fopen("/dev/null", "w");
-		enum cli_exit code;
 
-		CHECK(nowhere != NULL);
-		quiet.err = nowhere;
-		quiet.values['O'] = set.name;
-		quiet.values['m'] = "";
-		code = lab_choose(&set.choice, &quiet, &t->d, 0);
-		(void)fclose(nowhere);
-		if (code != CLI_OK) {
+		if (!set_choose(&set, t, cli)) {
 			lab_choice_fini(&set.choice);
 			continue;
 		}
@@ -189,19 +206,21 @@ static enum err_code
 training_run(struct training *t, struct err *e)
 {
 	const struct predict_validation v = {.d = &t->d,
-		.rows = t->rows,
-		.len = t->rows_len,
+		.rows = t->chosen.rows,
+		.len = t->chosen.rows_len,
 		.folds = t->folds,
 		.seed = t->options.seed};
 	const struct evaluate_options o = {.cost = COST_NONE};
-	enum err_code code = train_run(
-		&t->file, &t->report, &t->d, t->rows, t->rows_len, t->scorer.id, &t->options, e);
+	enum err_code code = train_run(&t->file, &t->report, &t->d, t->chosen.rows,
+		t->chosen.rows_len, t->scorer.id, &t->options, e);
 
 	if (code == ERR_OK && t->sets_len > 0)
 		code = predict_folds(
 			t->predictions, t->plans, t->sets_len, &v, t->scorer.id, &t->options, e);
-	for (size_t s = 0; code == ERR_OK && s < t->sets_len; s++)
-		code = evaluate(&t->sets[s].v, &t->plans[s], &t->predictions[s], &o, e);
+	for (size_t s = 0; code == ERR_OK && s < t->sets_len; s++) {
+		if (t->predictions[s].refused.code == ERR_OK)
+			code = evaluate(&t->sets[s].v, &t->plans[s], &t->predictions[s], &o, e);
+	}
 	return code;
 }
 
@@ -246,8 +265,10 @@ print_json(const struct training *t, const struct cli *cli)
 	json_put_member_u64(&out, "folds", t->folds);
 	json_put_key(&out, "sets");
 	json_put_begin(&out, '[');
-	for (size_t s = 0; s < t->sets_len; s++)
-		put_set(&out, &t->sets[s]);
+	for (size_t s = 0; s < t->sets_len; s++) {
+		if (t->predictions[s].refused.code == ERR_OK)
+			put_set(&out, &t->sets[s]);
+	}
 	json_put_end(&out, ']');
 	json_put_end(&out, '}');
 	(void)fprintf(cli->out, "%s\n", buf_str(&out));
@@ -269,6 +290,8 @@ print_sets(const struct training *t, FILE *to)
 		const struct evaluation *v = &t->sets[s].v;
 		double scale = v->oracle > 1 ? 1 : 100;
 
+		if (t->predictions[s].refused.code != ERR_OK)
+			continue;
 		table_cell(table, t->sets[s].name, TABLE_PLAIN);
 		(void)snprintf(text, sizeof(text), "%zu", v->rows);
 		table_cell(table, text, TABLE_PLAIN);

@@ -291,21 +291,21 @@ fold_split(uint32_t *others, size_t *inside, const struct predict_validation *v,
 }
 
 /* Ask the scorer of one fold about the plan's rows in it. */
-static enum err_code
+static void
 fold_ask(struct predictions *out, const struct predict_plan *plan, const struct trained *t,
-	const struct predict_validation *v, unsigned fold, struct err *e)
+	const struct predict_validation *v, unsigned fold)
 {
 	uint32_t *which = zeroed(plan->len, sizeof(*which));
 	size_t len = 0;
-	enum err_code code;
+	struct err e;
 
 	for (size_t i = 0; i < plan->len; i++) {
 		if (dataset_fold(&v->d->rows[plan->rows[i]], v->folds, v->seed) == fold)
 			which[len++] = (uint32_t)i;
 	}
-	code = trained_ask(out, t, plan, ORIGIN_COMMON, which, len, e);
+	if (trained_ask(out, t, plan, ORIGIN_COMMON, which, len, &e) != ERR_OK)
+		out->refused = e;
 	free(which);
-	return code;
 }
 
 static enum err_code
@@ -327,8 +327,10 @@ fold_run(struct predictions *outs, const struct predict_plan *plans, size_t plan
 			v->len, v->folds, fold + 1, inside == 0 ? "none" : "all");
 	else
 		code = trained_init(&t, v->d, id, &options, others, others_len, e);
-	for (size_t p = 0; code == ERR_OK && p < plans_len; p++)
-		code = fold_ask(&outs[p], &plans[p], &t, v, fold, e);
+	for (size_t p = 0; code == ERR_OK && p < plans_len; p++) {
+		if (outs[p].refused.code == ERR_OK)
+			fold_ask(&outs[p], &plans[p], &t, v, fold);
+	}
 	free(others);
 	return code;
 }

@@ -61,6 +61,7 @@ struct predictions {
 	double train_s;
 	size_t file_bytes; /* of the (last) file */
 	unsigned trainings;
+	struct err refused; /* of predict_folds: why the plan could not be asked about, or ERR_OK */
 };
 
 void predict_fini(struct predictions *p);
@@ -82,7 +83,8 @@ MUST enum err_code predict_transfer(struct predictions *out, const struct predic
 /*
  * Cross-validate: for each fold of rows (by prompt, dataset_fold) a scorer is trained on the rows
  * of the other folds and asked about those of the fold that are in each plan. ERR_INPUT where a
- * fold is empty.
+ * fold is empty. Where the other folds have no score of a plan's model, that plan is refused and the
+ * others go on.
  */
 struct predict_validation {
 	const struct dataset *d;

@@ -346,6 +346,68 @@ Test(cli_lab, training_twice_gives_the_same_bytes)
 	cr_expect_not_null(strstr(r.out, "even"), "the report has a line for each set: %s", r.out);
 }
 
+/* What the report of a training says of one of its sets. */
+static struct json
+set_of(struct json report, size_t n)
+{
+	struct json_iter it = json_iter(json_get(report, "sets"));
+	struct json set = {.type = JSON_NONE};
+
+	for (size_t i = 0; i <= n; i++)
+		cr_assert(json_next_item(&it, &set), "no set %zu", i);
+	return set;
+}
+
+/* So many rows of a set, of other words than those of the sets before. */
+static void
+add_set(struct buf *text, const char *set, int rows, const char *models)
+{
+	for (int i = 0; i < rows; i++)
+		buf_addf(text,
+			"{\"dataset\":\"%s\",\"prompt\":\"%s of number %d\",\"scores\":%s}\n", set,
+			set, i, models);
+}
+
+Test(cli_lab, the_report_of_training_is_of_the_rows_that_were_trained_on)
+{
+	AUTO(buf_fini) struct buf text = BUF_INIT;
+	AUTO(run_fini) struct run all = {0};
+	AUTO(run_fini) struct run only = {0};
+	struct json v;
+
+	add_set(&text, "maths/algebra", 40, "{\"a\":0,\"b\":1}");
+	add_set(&text, "maths/groups", 30, "{\"a\":0,\"b\":1}");
+	add_set(&text, "maths-hard", 50, "{\"a\":1,\"b\":1}");
+	write_file(at("a.jsonl"), buf_str(&text));
+	all = RUN("train", at("a.jsonl"), "--scorer", "linear", "--out", at("a.linear"), "--json");
+	v = parse(&all);
+	cr_expect_eq(number(set_of(v, 0), "rows"), 70, "%s", all.out);
+	cr_expect_eq(number(set_of(v, 1), "rows"), 50, "%s", all.out);
+	only = RUN("train", at("a.jsonl"), "--scorer", "linear", "--out", at("a.linear"), "--json",
+		"--only", "maths/alg");
+	v = parse(&only);
+	cr_expect_eq(number(v, "rows"), 40);
+	cr_expect_eq(number(set_of(v, 0), "rows"), 40, "%s", only.out);
+}
+
+Test(cli_lab, a_set_of_few_rows_with_models_of_its_own_does_not_end_the_training)
+{
+	AUTO(buf_fini) struct buf text = BUF_INIT;
+	AUTO(run_fini) struct run r = {0};
+	AUTO(run_fini) struct run e = {0};
+
+	add_set(&text, "many", 60, "{\"a\":0,\"b\":1}");
+	add_set(&text, "few", 1, "{\"c\":0,\"d\":1}");
+	write_file(at("a.jsonl"), buf_str(&text));
+	r = RUN("train", at("a.jsonl"), "--scorer", "linear", "--out", at("a.linear"));
+	cr_expect_eq(r.code, CLI_OK, "%s", r.err);
+	cr_expect_not_null(strstr(r.out, "\nmany"), "%s", r.out);
+	cr_expect_null(strstr(r.out, "\nfew"), "%s", r.out);
+	e = RUN("eval", at("a.jsonl"), "--scorer", "linear", "--weak", "c", "--strong", "d");
+	cr_expect_eq(e.code, CLI_BAD_NEWS);
+	cr_expect_not_null(strstr(e.err, "too few"), "%s", e.err);
+}
+
 Test(cli_lab, a_trained_file_is_calibrated)
 {
 	AUTO(run_fini) struct run trained = {0};
