@@ -173,6 +173,15 @@ fold_of(const struct calibration *c, size_t row)
 	return dataset_fold(&c->d.rows[c->choice.rows[row]], CALIBRATE_FOLDS, 0);
 }
 
+/* A threshold that no row reaches; NaN: none of 0..1, which is what a route takes. */
+static double
+threshold_above_all(const struct calibration *c)
+{
+	double t = nextafter(c->pairs[c->order[0]].want, INFINITY);
+
+	return t <= 1 ? t : NAN;
+}
+
 /* The highest threshold at which the rows outside of a fold reach the quality; NaN: none does. */
 static double
 threshold_quality(const struct calibration *c, double quality, unsigned fold)
@@ -186,8 +195,8 @@ threshold_quality(const struct calibration *c, double quality, unsigned fold)
 			n++;
 		}
 	}
-	if (n > 0 && sum >= -1e-9)
-		return nextafter(c->pairs[c->order[0]].want, INFINITY);
+	if (n > 0 && sum >= -1e-9 && !isnan(threshold_above_all(c)))
+		return threshold_above_all(c);
 	for (size_t k = 0; k < c->len; k++) {
 		const struct metrics_pair *r = &c->pairs[c->order[k]];
 
@@ -204,12 +213,11 @@ threshold_quality(const struct calibration *c, double quality, unsigned fold)
 static double
 threshold_share(const struct calibration *c, double share, unsigned fold)
 {
-	double best = nextafter(c->pairs[c->order[0]].want, INFINITY), best_miss;
+	double best = threshold_above_all(c), best_miss = isnan(best) ? INFINITY : share;
 	size_t n = 0, sent = 0;
 
 	for (size_t i = 0; i < c->len; i++)
 		n += fold_of(c, i) != fold;
-	best_miss = share;
 	for (size_t k = 0; k < c->len && n > 0; k++) {
 		const struct metrics_pair *r = &c->pairs[c->order[k]];
 		double miss;
@@ -343,8 +351,12 @@ print_measured(const char *what, const struct measured *m, FILE *to)
 static void
 print_person(const struct calibration *c, FILE *to)
 {
-	(void)fprintf(to, "threshold  %.17g\nmodel      router-%s-%.6g\n\n", c->threshold,
-		c->scorer.name, c->threshold);
+	AUTO(buf_fini) struct buf threshold = BUF_INIT;
+
+	/* all its digits: many prompts may want just so much, and a rounded one leaves them out */
+	json_put_double(&threshold, c->threshold);
+	(void)fprintf(to, "threshold  %s\nmodel      router-%s-%s\n\n", buf_str(&threshold),
+		c->scorer.name, buf_str(&threshold));
 	print_measured("on these rows:", &c->here, to);
 	print_measured("chosen on other rows, same method:", &c->held_out, to);
 	if (c->scored)

@@ -454,6 +454,39 @@ Test(cli_lab, logged_prompts_without_scores_calibrate_a_share)
 	cr_expect_not_null(strstr(q.err, "no `scores`"), "%s", q.err);
 }
 
+/* The heuristic wants 0.05 * (1 + log2(words / 16)) of texts that say nothing else. */
+Test(cli_lab, the_model_that_calibrate_names_sends_what_it_says)
+{
+	AUTO(buf_fini) struct buf text = BUF_INIT;
+	AUTO(run_fini) struct run r = {0};
+	AUTO(run_fini) struct run never = {0};
+	double threshold, named;
+	const char *at_threshold, *at_named;
+
+	for (int i = 0; i < 40; i++) {
+		buf_add_str(&text, "{\"prompt\":\"");
+		for (int k = 0; k < (i % 2 == 0 ? 19 : 23); k++)
+			buf_addf(&text, "river%d ", i);
+		buf_add_str(&text, "\"}\n");
+	}
+	write_file(at("a.jsonl"), buf_str(&text));
+	r = RUN("calibrate", at("a.jsonl"), "--scorer", "heuristic", "--strong-pct", "50");
+	cr_assert_eq(r.code, CLI_OK, "%s", r.err);
+	cr_expect_not_null(strstr(r.out, " 50.0 % of the calls"), "%s", r.out);
+	at_threshold = strstr(r.out, "threshold ");
+	at_named = strstr(r.out, "router-heuristic-");
+	cr_assert(at_threshold != NULL && at_named != NULL, "%s", r.out);
+	threshold = strtod(at_threshold + strlen("threshold "), NULL);
+	named = strtod(at_named + strlen("router-heuristic-"), NULL);
+	cr_expect_eq(named, threshold, "%s", r.out);
+
+	/* everything wants 1, and a threshold above 1 stands in no route */
+	never = RUN(
+		"calibrate", at("a.jsonl"), "--scorer", "strong", "--strong-pct", "0", "--json");
+	cr_expect_eq(number(parse(&never), "threshold"), 1, "%s", never.out);
+	cr_expect_eq(number(parse(&never), "share"), 1, "%s", never.out);
+}
+
 Test(cli_lab, every_bad_row_is_told)
 {
 	AUTO(run_fini) struct run r = {0};
