@@ -46,8 +46,8 @@ object_read(struct text_line *out, struct strings *s, const char *line, size_t l
 		return err_set(e, ERR_INPUT, "text: must be a string");
 	if (!absent(pair) && pair.type != JSON_STRING)
 		return err_set(e, ERR_INPUT, "pair: must be a string");
-	if (!absent(max) && (!json_u64(&max_length, max) || max_length == 0 ||
-				    max_length > UINT32_MAX))
+	if (!absent(max) &&
+		(!json_u64(&max_length, max) || max_length == 0 || max_length > UINT32_MAX))
 		return err_set(e, ERR_INPUT, "max_length: must be a number above 0");
 	buf_clear(&s->text);
 	buf_clear(&s->pair);
@@ -81,10 +81,10 @@ text_lines_run(const struct cli *cli, FILE *in, text_line_fn *fn, void *ctx)
 	AUTO(strings_fini) struct strings strings = {BUF_INIT, BUF_INIT};
 	char *line = NULL;
 	size_t cap = 0, number = 0;
-	ssize_t len;
+	ssize_t len = 0;
 	struct err e = {.code = ERR_OK};
-	int fd = fileno(cli->out);
-	bool person = fd >= 0 && isatty(fd) == 1;
+	int fd = fileno(cli->out), why;
+	bool person = fd >= 0 && isatty(fd) == 1, unread;
 
 	while (e.code == ERR_OK && (len = getline(&line, &cap, in)) >= 0) {
 		number++;
@@ -94,13 +94,16 @@ text_lines_run(const struct cli *cli, FILE *in, text_line_fn *fn, void *ctx)
 		if (ferror(cli->out) || (person && fflush(cli->out) != 0))
 			break; /* said once, by whoever flushes last */
 	}
+	unread =
+		len < 0 && !feof(in); /* or no memory for a line, which is no error of the stream */
+	why = errno;
 	free(line);
-	if (e.code == ERR_OK && !ferror(in))
+	if (e.code == ERR_OK && !unread)
 		return CLI_OK;
 	(void)fflush(cli->out);
 	if (e.code == ERR_OK)
-		(void)fprintf(cli->err, "shunt %s: standard input: %s\n", cli->command,
-			strerror(errno));
+		(void)fprintf(
+			cli->err, "shunt %s: standard input: %s\n", cli->command, strerror(why));
 	else
 		(void)fprintf(cli->err, "shunt %s: line %zu: %s\n", cli->command, number, e.text);
 	return CLI_BAD_NEWS;

@@ -2,6 +2,7 @@
 """`shunt tokenize`: lines in, ids out, as they come; faults told by their line."""
 import json
 import os
+import resource
 import select
 import subprocess
 
@@ -43,6 +44,18 @@ def test_jsonl_takes_pairs_and_limits(tiny):
     done = tokenize(tiny, "".join(json.dumps(r) + "\n" for r in rows).encode(), "--jsonl")
     assert done.returncode == 0, done.stderr
     assert ids(done) == [[1, 3, 4, 2], [1, 3, 2, 4, 2], [1, 3, 4, 2], [1, 3, 2]]
+
+
+@pytest.mark.plain_only  # a sanitizer wants address space without end
+def test_a_line_that_memory_is_too_small_for_is_not_the_end(tiny):
+    most = 512 << 20
+    done = subprocess.run(
+        [BUILD / "shunt", "tokenize", "--tokenizer", tiny], input=b"a\n" + b"a" * (300 << 20),
+        capture_output=True, timeout=60, check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (most, most)))
+    assert done.returncode == 1
+    assert b"standard input: Cannot allocate memory" in done.stderr
+    assert ids(done) == [[1, 3, 2]]
 
 
 @pytest.mark.parametrize("line,what", [
