@@ -13,6 +13,7 @@
 
 #include "cli/chaos.h"
 #include "lib/base/file.h"
+#include "lib/base/json.h"
 
 enum { MINUTES_MAX = 24 * 60, ROUND_MS = 10000, ROUND_MIN_MS = 500, TRACE_MAX = 64 * 1024 * 1024 };
 
@@ -243,8 +244,31 @@ chaos_random(const struct cli *cli, int signal_fd)
 }
 
 static enum cli_exit
+chaos_invariants_json(const struct cli *cli)
+{
+	AUTO(buf_fini) struct buf out = BUF_INIT;
+
+	json_put_begin(&out, '{');
+	json_put_key(&out, "invariants");
+	json_put_begin(&out, '[');
+	for (unsigned i = 0; i < CHAOS_INVARIANTS; i++) {
+		json_put_begin(&out, '{');
+		json_put_member_str(&out, "name", chaos_invariant_at(i)->name);
+		json_put_member_str(&out, "help", chaos_invariant_at(i)->help);
+		json_put_member_bool(&out, "asked", chaos_invariant_at(i)->standard < 0);
+		json_put_end(&out, '}');
+	}
+	json_put_end(&out, ']');
+	json_put_end(&out, '}');
+	(void)fprintf(cli->out, "%s\n", buf_str(&out));
+	return CLI_OK;
+}
+
+static enum cli_exit
 chaos_invariants(const struct cli *cli)
 {
+	if (cli->output == CLI_JSON)
+		return chaos_invariants_json(cli);
 	for (unsigned i = 0; i < CHAOS_INVARIANTS; i++)
 		(void)fprintf(cli->out, "%-17s %s%s\n", chaos_invariant_at(i)->name,
 			chaos_invariant_at(i)->help,

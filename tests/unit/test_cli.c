@@ -203,6 +203,21 @@ Test(cli, check_of_a_file_that_is_not_there)
 	cr_assert_not(json_is_true(json_get(v, "ok")));
 }
 
+Test(cli, what_needs_no_daemon_is_json_where_asked)
+{
+	AUTO(run_fini) struct run help = RUN("help", "--json");
+	AUTO(run_fini) struct run kinds = RUN("fault", "kinds", "--json");
+	AUTO(run_fini) struct run invariants = RUN("chaos", "invariants", "--json");
+	const struct run *const all[] = {&help, &kinds, &invariants};
+	struct json v;
+
+	for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+		cr_expect_eq(all[i]->code, CLI_OK);
+		cr_expect_eq(json_check(&v, all[i]->out, strlen(all[i]->out), NULL), ERR_OK, "%s",
+			all[i]->out);
+	}
+}
+
 Test(cli, an_answer_that_cannot_be_written_is_no_success)
 {
 	char program[] = "shunt", help[] = "help", *argv[] = {program, help, NULL}, *text;
