@@ -85,7 +85,8 @@ load_read(struct chaos_scenario *s, const struct scenario_reader *r, unsigned n,
 		return code;
 	*l = row.load;
 	if (l->count == 0)
-		l->count = (uint32_t)(l->rate * (double)row.time_ms / 1000.0);
+		l->count =
+			(uint32_t)MIN(l->rate * (double)row.time_ms / 1000.0, (double)UINT32_MAX);
 	s->loads_len++;
 	code = draws_read(l, r, scenario_member(r->tree, n, "faults"));
 	return code == ERR_OK ? load_check(l, r, n, others) : code;

@@ -138,6 +138,7 @@ def test_the_page_stands_alone(tmp_path):
 @pytest.mark.parametrize("change,what", [
     (("load:", "laod:"), "small.yaml:9: unknown key `laod`; did you mean `load`?"),
     (("count: 6", "count: six"), "small.yaml:9: count is no number"),
+    (("count: 6", "rate: 4294967302, time: 1s"), "`rate` with `time` must make 1 to"),
     (("faults: []", "faults: [{at: 0, do: cutt}]"), "small.yaml:10: kind:"),
     (("kind: sim", "kind: simm"), "small.yaml:4: config: "),
     (("{answered: 100%}", "{answered: many}"), "small.yaml:11: `answered` takes a limit"),
