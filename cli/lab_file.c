@@ -38,6 +38,7 @@ read_all(struct buf *out, gzFile f, const char *path, struct err *e)
 			out->len += (size_t)n;
 			continue;
 		}
+		out->data[out->len] = '\0';
 		(void)gzerror(f, &code);
 		if (n == 0 && code == Z_OK)
 			return ERR_OK;
