@@ -45,16 +45,26 @@ chaos_run_fini(struct chaos_run *r)
 	buf_fini(&r->seen.orders_why);
 }
 
+/* On a thread of OpenBLAS, which began before main and blocks nothing: on to the main thread. */
+static void
+chaos_pass_on(int signal_number)
+{
+	(void)tgkill(getpid(), getpid(), signal_number);
+}
+
 /* SIGINT and SIGTERM as a descriptor: everything is ended in order. -1: sys/signalfd failed. */
 static int
 chaos_signals(void)
 {
+	const struct sigaction action = {.sa_handler = chaos_pass_on, .sa_flags = SA_RESTART};
 	sigset_t set;
 
 	(void)sigemptyset(&set);
 	(void)sigaddset(&set, SIGINT);
 	(void)sigaddset(&set, SIGTERM);
 	(void)sigprocmask(SIG_BLOCK, &set, NULL);
+	(void)sigaction(SIGINT, &action, NULL);
+	(void)sigaction(SIGTERM, &action, NULL);
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 

@@ -29,6 +29,8 @@ struct chaos_daemon {
 	int pidfd;
 	int exit_status;	 /* after chaos_daemon_stop */
 	unsigned processes_left; /* after it ended */
+	uint64_t faults[CHAOS_STEPS_MAX]; /* ids of those that the run has set */
+	size_t faults_len;
 };
 
 /* Memory and descriptors of all its processes. */
@@ -39,7 +41,8 @@ struct chaos_use {
 /* signal_fd becomes readable when the run shall end. ERR_SYS tells the daemon's last words. */
 MUST enum err_code chaos_daemon_start(
 	struct chaos_daemon *d, const struct chaos_scenario *s, int signal_fd, struct err *e);
-/* End it, count what is left, end that too, remove its folder. */
+/* End it, count what is left, end that too, remove its folder. Another's goes on without the faults
+ * that the run has set. */
 void chaos_daemon_stop(struct chaos_daemon *d);
 /* Likewise; also a cleanup function. */
 void chaos_daemon_fini(struct chaos_daemon *d);
@@ -51,6 +54,8 @@ void chaos_daemon_key(struct buf *out, const char *user);
 
 /* One answer as an admin; the HTTP status, 0: none. */
 long chaos_ask(struct buf *answer, const struct chaos_daemon *d, const char *path);
+/* End one fault. */
+void chaos_ask_clear(const struct chaos_daemon *d, uint64_t fault);
 
 /* A transfer that is under way; embedded in what chaos_load.c keeps. */
 struct chaos_transfer {
@@ -68,9 +73,9 @@ void chaos_client_open_step(
 /* The transfer is over with this curl code: fill the request's outcome, free everything. */
 void chaos_client_close(struct chaos_transfer *t, int code);
 
-/* Play the plan. ERR_CANCELLED after a signal; ERR_INPUT where a step is refused. */
+/* Play the plan; notes faults in *d. ERR_CANCELLED after a signal; ERR_INPUT where a step is refused. */
 MUST enum err_code chaos_load_play(struct chaos_plan *p, struct chaos_seen *seen,
-	const struct chaos_scenario *s, const struct chaos_daemon *d, int signal_fd, struct err *e);
+	const struct chaos_scenario *s, struct chaos_daemon *d, int signal_fd, struct err *e);
 
 /* What came of faults, load and journal; waits until requests in flight are over and records are
  * stored, each a few seconds at most. */

@@ -4,6 +4,7 @@
  *
  * Everything lies in one temporary folder, and nothing of it is left whatever happens: the daemon
  * ends with the runner (parent-death signal), its workers with it, and orphans become the runner's.
+ * A daemon that is not the runner's is left as it was.
  */
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -151,11 +152,14 @@ chaos_child(const struct chaos_daemon *d, pid_t parent)
 {
 	AUTO(buf_fini) struct buf config = BUF_INIT;
 	AUTO(buf_fini) struct buf log = BUF_INIT;
+	const struct sigaction usual = {.sa_handler = SIG_DFL};
 	sigset_t none;
 	int fd;
 
 	buf_addf(&config, "%s/shunt.yaml", buf_str(&d->home));
 	buf_addf(&log, "%s/log", buf_str(&d->home));
+	(void)sigaction(SIGINT, &usual, NULL);
+	(void)sigaction(SIGTERM, &usual, NULL);
 	(void)sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 	(void)setsid();
@@ -342,6 +346,8 @@ chaos_daemon_stop(struct chaos_daemon *d)
 {
 	int status = -1;
 
+	while (!d->own && d->faults_len > 0)
+		chaos_ask_clear(d, d->faults[--d->faults_len]);
 	if (d->pid > 0) {
 		(void)kill(d->pid, SIGTERM);
 		if (!chaos_daemon_wait(d, -1, STOP_MS))

@@ -21,7 +21,7 @@ struct play {
 	struct chaos_plan *p;
 	struct chaos_seen *seen;
 	const struct chaos_scenario *s;
-	const struct chaos_daemon *d;
+	struct chaos_daemon *d;
 	CURLM *multi;
 	int signal_fd;
 	uint64_t start_ns;
@@ -92,14 +92,18 @@ play_end_step(struct play *y, struct chaos_transfer *t, CURLcode curl)
 {
 	AUTO(buf_fini) struct buf text = BUF_INIT;
 	long status = 0;
+	uint64_t id;
 	struct json v;
+	bool is_json = json_check(&v, buf_str(&t->body), t->body.len, NULL) == ERR_OK;
 
 	y->steps_running--;
 	y->seen->last_fault_ms = play_ms(y);
 	(void)curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
+	if (is_json && json_u64(&id, json_get(v, "id")) && y->d->faults_len < CHAOS_STEPS_MAX)
+		y->d->faults[y->d->faults_len++] = id;
 	if ((curl == CURLE_OK && status == 200) || y->code != ERR_OK)
 		return;
-	if (json_check(&v, buf_str(&t->body), t->body.len, NULL) == ERR_OK)
+	if (is_json)
 		json_text(&text, json_path(v, "error.message"));
 	y->code = err_set(y->e, ERR_INPUT, "line %u: `%.100s`: %s", t->step->line, t->step->what,
 		text.len > 0 ? buf_str(&text) : curl_easy_strerror(curl));
@@ -190,30 +194,44 @@ play_is_over(struct play *y)
 	return y->running == 0;
 }
 
+/* Let the transfers go on; true: some ended. */
+static bool
+play_perform(struct play *y)
+{
+	bool ended = false;
+	CURLMsg *m;
+	int n;
+
+	(void)curl_multi_perform(y->multi, &n);
+	while ((m = curl_multi_info_read(y->multi, &n)) != NULL) {
+		if (m->msg != CURLMSG_DONE)
+			continue;
+		play_end(y, m->easy_handle, m->data.result);
+		ended = true;
+	}
+	return ended;
+}
+
 static void
 play_loop(struct play *y)
 {
 	struct curl_waitfd signals = {.fd = y->signal_fd, .events = CURL_WAIT_POLLIN};
-	CURLMsg *m;
 	int n;
 
 	while (y->code == ERR_OK && !play_is_over(y)) {
 		uint64_t wait_ms = play_due(y);
 
-		(void)curl_multi_perform(y->multi, &n);
-		while ((m = curl_multi_info_read(y->multi, &n)) != NULL) {
-			if (m->msg != CURLMSG_DONE)
-				continue;
-			play_end(y, m->easy_handle, m->data.result);
-			wait_ms = 0;
-		}
-		if (wait_ms > 0 && !play_is_over(y))
+		if (!play_perform(y) && wait_ms > 0 && !play_is_over(y))
 			(void)curl_multi_poll(y->multi, &signals, 1, (int)wait_ms, &n);
 		if (signals.revents != 0)
 			y->code = err_set(y->e, ERR_CANCELLED, "interrupted");
 		if (play_ms(y) > y->s->limit_ms) /* the rest is not run: lost */
 			break;
 	}
+	/* a fault that was asked for is known only by its answer */
+	while (y->steps_running > 0)
+		if (!play_perform(y))
+			(void)curl_multi_poll(y->multi, NULL, 0, POLL_MS, &n);
 }
 
 /* Faults that were to come; planned for requests or set by steps. */
@@ -236,7 +254,7 @@ play_kinds(const struct play *y)
 
 MUST enum err_code
 chaos_load_play(struct chaos_plan *p, struct chaos_seen *seen, const struct chaos_scenario *s,
-	const struct chaos_daemon *d, int signal_fd, struct err *e)
+	struct chaos_daemon *d, int signal_fd, struct err *e)
 {
 	struct play y = {.p = p, .seen = seen, .s = s, .d = d, .signal_fd = signal_fd, .e = e};
 

@@ -30,8 +30,8 @@ look_on_data(char *data, size_t size, size_t n, void *arg)
 	return size * n;
 }
 
-long
-chaos_ask(struct buf *answer, const struct chaos_daemon *d, const char *path)
+static long
+look_ask(struct buf *answer, const struct chaos_daemon *d, const char *method, const char *path)
 {
 	AUTO(buf_fini) struct buf url = BUF_INIT;
 	AUTO(buf_fini) struct buf line = BUF_INIT;
@@ -57,11 +57,28 @@ chaos_ask(struct buf *answer, const struct chaos_daemon *d, const char *path)
 	(void)curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)ASK_MS);
 	(void)curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, look_on_data);
 	(void)curl_easy_setopt(easy, CURLOPT_WRITEDATA, answer);
+	(void)curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method);
 	if (curl_easy_perform(easy) == CURLE_OK)
 		(void)curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
 	curl_easy_cleanup(easy);
 	curl_slist_free_all(headers);
 	return status;
+}
+
+long
+chaos_ask(struct buf *answer, const struct chaos_daemon *d, const char *path)
+{
+	return look_ask(answer, d, "GET", path);
+}
+
+void
+chaos_ask_clear(const struct chaos_daemon *d, uint64_t fault)
+{
+	AUTO(buf_fini) struct buf answer = BUF_INIT;
+	AUTO(buf_fini) struct buf path = BUF_INIT;
+
+	buf_addf(&path, "/admin/faults/%" PRIu64, fault);
+	(void)look_ask(&answer, d, "DELETE", buf_str(&path)); /* 404: it is over already */
 }
 
 /* ---- status ---- */

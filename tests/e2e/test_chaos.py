@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from harness import procs
-from harness.daemon import model, openai
+from harness.daemon import model, openai, sim
 from harness.paths import BUILD, ROOT, SANITIZED, SLOW
 from harness.upstream import answer
 from harness.wait import until
@@ -105,6 +105,36 @@ def test_foreign_text_of_a_running_daemon_is_seen(daemon, upstream, tmp_path):
     kill = small(tmp_path, "[{at: 0, do: kill worker=a}]")
     refused = chaos("run", kill, "--url", d.url)
     assert refused.returncode == 1 and "of the runner's own" in refused.stderr
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_running_daemon_is_left_without_the_runs_faults(daemon, tmp_path, interrupted):
+    keys, admins = tmp_path / "keys", tmp_path / "admins"
+    keys.write_text("ada:sk-ada-1234\n")
+    admins.write_text("sk-admin-1234\n")
+    for path in (keys, admins):
+        path.chmod(0o600)
+    d = daemon({"backends": [sim("a", models=["m"])], "models": [model("m", "a")],
+                "auth": {"keys_file": str(keys), "admin_keys_file": str(admins)}})
+    admin = {"authorization": "Bearer sk-admin-1234"}
+
+    def faults():
+        return [f["spec"] for f in d.get("/admin/faults", headers=admin).json()["faults"]]
+
+    assert d.post("/admin/faults", {"spec": "delay time=1ms"}, headers=admin).status_code == 200
+    others = faults()
+    path = small(tmp_path, "[{at: 0, do: status status=503}, {at: 0, do: delay time=2ms count=1}]")
+    path.write_text(path.read_text().replace("count: 6", "rate: 20, time: 20s" if interrupted
+                                             else "count: 3"))
+    p = subprocess.Popen([BUILD / "shunt", "chaos", "run", path, "--url", d.url],
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                         env={**os.environ, "SHUNT_KEY": "sk-admin-1234"})
+    if interrupted:
+        until("its faults are set", lambda: len(faults()) > 2)
+        p.send_signal(signal.SIGINT)
+    _, err = p.communicate(timeout=40 * SLOW)
+    assert p.returncode == 1, err
+    assert faults() == others, "what the run set is left, or what others set is gone"
 
 
 def test_same_seed_same_trace_and_a_replay_tells_a_difference(tmp_path):
