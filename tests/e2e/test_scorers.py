@@ -413,6 +413,18 @@ def test_logged_prompts_calibrate(daemon, scorer):
     assert abs(json.loads(done.stdout)["share"] - 0.5) < 0.01
 
 
+def test_a_prompt_without_text_does_not_spoil_the_log(daemon, scorer):
+    d = daemon(config(scorer, prompt_log_bytes="64KiB"))
+    d.allow("prompts_are_logged")
+    for text in ("", "hello there", ""):
+        assert d.chat("auto", text).status_code == 200
+    (path,) = prompt_files(d)
+    done = shunt("calibrate", "--scorer", f"linear:{scorer}", "--weak", "weak-1b", "--strong",
+                 "strong-70b", "--strong-pct", 50, "--data", path, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["rows"] == 1
+
+
 def test_the_prompt_log_ends_at_its_size(daemon):
     d = daemon(config(prompt_log_bytes=1000))
     d.allow("prompts_are_logged")

@@ -68,7 +68,8 @@ prompt_log_stop(struct gateway *g)
 	free(p);
 }
 
-static void
+/* False: there is no text in it, and nothing to calibrate by. */
+static bool
 prompt_log_line(struct buf *out, const struct gateway *g, const struct route_request *r)
 {
 	const struct config_route *route = config_route(g->config, g->decision->route);
@@ -76,6 +77,8 @@ prompt_log_line(struct buf *out, const struct gateway *g, const struct route_req
 	char text[ROUTE_TEXT_MAX];
 	size_t len = route_text(text, r, route);
 
+	if (len == 0)
+		return false;
 	buf_addf(&source, "log/%s", g->decision->route);
 	buf_clear(out);
 	json_put_begin(out, '{');
@@ -84,6 +87,7 @@ prompt_log_line(struct buf *out, const struct gateway *g, const struct route_req
 	json_put_string(out, text, len);
 	json_put_end(out, '}');
 	buf_add_char(out, '\n');
+	return true;
 }
 
 void
@@ -93,9 +97,8 @@ prompt_log_add(struct gateway *g, const struct route_request *r)
 	ssize_t n;
 
 	if (p == NULL || r->turns_count == 0 || r->endpoint == ROUTE_EMBEDDINGS ||
-		g->decision->route[0] == '\0')
+		g->decision->route[0] == '\0' || !prompt_log_line(&p->line, g, r))
 		return;
-	prompt_log_line(&p->line, g, r);
 	if (p->bytes + p->line.len > g->config->prompt_log_bytes) {
 		log_info("prompt_log_full", "bytes=%llu", (unsigned long long)p->bytes);
 		prompt_log_stop(g);
