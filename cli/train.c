@@ -114,6 +114,12 @@ training_data(struct training *t, const struct cli *cli)
 	code = lab_choose_rows(&t->chosen, cli, &t->d, 0);
 	if (code != CLI_OK)
 		return code;
+	if (t->chosen.rows_len > TRAIN_ROWS_MAX) { /* said before hours of embeddings */
+		(void)fprintf(cli->err,
+			"shunt train: %zu rows are too many to train on; %d at most\n",
+			t->chosen.rows_len, TRAIN_ROWS_MAX);
+		return CLI_BAD_NEWS;
+	}
 	training_note(t, cli);
 	code = lab_encode(&t->encoded, cli, &t->d, t->options.threads);
 	t->options.embeddings = t->encoded.embeddings;

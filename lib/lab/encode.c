@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lib/encoder/kernel_pool.h"
 #include "lib/lab/encode.h"
 
 enum { IMAGE_ALIGN = 64, ENCODE_EVERY = 16 };
@@ -32,7 +33,8 @@ static enum err_code
 encoding_init(struct encoding *g, const struct encode_plan *plan, struct err *e)
 {
 	const struct encoder_plan wanted = {.dtype = plan->dtype, .isa = ENCODER_ISA_AUTO};
-	const struct encoder_limits limits = {.batch = 1, .threads = MAX(plan->threads, 1U)};
+	const struct encoder_limits limits = {
+		.batch = 1, .threads = MIN(MAX(plan->threads, 1U), (unsigned)KERNEL_POOL_MOST)};
 	AUTO(encoder_close) struct encoder_source *source = NULL;
 	size_t bytes;
 

@@ -17,7 +17,7 @@ enum { ENCODE_NAME_MAX = 128 };
 struct encode_plan {
 	const char *folder; /* of the model */
 	enum encoder_dtype dtype;
-	unsigned threads;
+	unsigned threads; /* more than an encoder can use are not used */
 	train_progress_fn *progress; /* NULL: none */
 	void *progress_arg;
 };

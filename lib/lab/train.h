@@ -19,6 +19,8 @@
 #include "lib/lab/dataset.h"
 #include "lib/routing/scorer.h"
 
+enum { TRAIN_ROWS_MAX = 24576 }; /* of one run */
+
 /* Told now and then; done is 0..1 of the whole run. False ends it: ERR_CANCELLED. */
 typedef bool train_progress_fn(void *arg, const char *stage, double done);
 

@@ -13,7 +13,7 @@
 #include "lib/routing/scorer_parts.h"
 #include "lib/routing/scorer_project.h"
 
-enum { TRAIN_ROWS_MAX = 24576, TRAIN_FOLDS_MAX = 20, TRAIN_LAMBDAS_MAX = 16 };
+enum { TRAIN_FOLDS_MAX = 20, TRAIN_LAMBDAS_MAX = 16 };
 
 /* train.c: one run */
 

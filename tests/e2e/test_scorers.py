@@ -445,7 +445,8 @@ def test_a_scorer_that_learned_from_embeddings_is_asked_with_them_and_stands_in_
     assert done.returncode == 0, done.stderr
     alone = shunt("eval", "--data", data, "--scorer", f"linear:{out}")
     assert alone.returncode == 2 and "--encoder DIR is missing" in alone.stderr
-    asked = shunt("eval", "--data", data, "--scorer", f"linear:{out}", "--encoder", BERT, "--dtype", "i8", "--json")
+    asked = shunt("eval", "--data", data, "--scorer", f"linear:{out}", "--encoder", BERT, "--dtype", "i8", "--json",
+                  "--threads", 200)  # more than an encoder takes
     assert asked.returncode == 0, asked.stderr
     assert json.loads(asked.stdout)["apgr"] > 0.7 and json.loads(asked.stdout)["flips"] is None
     path = tmp_path / "shunt.json"

@@ -390,6 +390,21 @@ Test(cli_lab, the_report_of_training_is_of_the_rows_that_were_trained_on)
 	cr_expect_eq(number(set_of(v, 0), "rows"), 40, "%s", only.out);
 }
 
+/* There is no such encoder: it is not asked. */
+Test(cli_lab, too_many_rows_are_told_before_they_are_embedded)
+{
+	AUTO(buf_fini) struct buf text = BUF_INIT;
+	AUTO(run_fini) struct run r = {0};
+
+	add_set(&text, "s", TRAIN_ROWS_MAX + 1, "{\"a\":0,\"b\":1}");
+	write_file(at("a.jsonl"), buf_str(&text));
+	r = RUN("train", at("a.jsonl"), "--scorer", "linear", "--out", at("a.linear"), "--encoder",
+		at("none"));
+	cr_expect_eq(r.code, CLI_BAD_NEWS);
+	cr_expect_not_null(strstr(r.err, "24577 rows are too many"), "%s", r.err);
+	cr_expect_null(strstr(r.err, "none"), "%s", r.err);
+}
+
 Test(cli_lab, a_set_of_few_rows_with_models_of_its_own_does_not_end_the_training)
 {
 	AUTO(buf_fini) struct buf text = BUF_INIT;
