@@ -169,6 +169,9 @@ lab_data(
 			code = lab_fail(cli, e.text);
 			continue;
 		}
+		/* the log of a gateway that was asked nothing, beside those of others */
+		if (rows == LAB_PROMPTS && text.len == 0 && files->len > 1)
+			continue;
 		if ((rows == LAB_SCORED ? dataset_add : dataset_add_prompts)(
 			    d, files->paths[i], buf_str(&text), text.len, &e) == ERR_OK)
 			continue;
@@ -178,6 +181,8 @@ lab_data(
 			(void)fputc('\n', cli->err);
 	}
 	d->faults = NULL;
+	if (code == CLI_OK && d->len == 0)
+		return lab_fail(cli, "no rows");
 	return code;
 }
 

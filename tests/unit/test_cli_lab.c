@@ -469,6 +469,24 @@ Test(cli_lab, logged_prompts_without_scores_calibrate_a_share)
 	cr_expect_not_null(strstr(q.err, "no `scores`"), "%s", q.err);
 }
 
+/* Clients that keep their connections may all be at one gateway. */
+Test(cli_lab, one_empty_log_among_several_is_no_fault)
+{
+	AUTO(run_fini) struct run r = {0};
+	AUTO(run_fini) struct run none = {0};
+
+	write_file(at("a.jsonl"), "");
+	write_file(at("b.jsonl"), "{\"prompt\":\"hi\"}\n{\"prompt\":\"Prove the theorem.\"}\n");
+	r = RUN("calibrate", at("a.jsonl"), at("b.jsonl"), "--scorer", "heuristic", "--strong-pct",
+		"50", "--json");
+	cr_expect_eq(number(parse(&r), "rows"), 2);
+	write_file(at("b.jsonl"), "");
+	none = RUN("calibrate", at("a.jsonl"), at("b.jsonl"), "--scorer", "heuristic",
+		"--strong-pct", "50");
+	cr_expect_eq(none.code, CLI_BAD_NEWS);
+	cr_expect_not_null(strstr(none.err, "no rows"), "%s", none.err);
+}
+
 /* The heuristic wants 0.05 * (1 + log2(words / 16)) of texts that say nothing else. */
 Test(cli_lab, the_model_that_calibrate_names_sends_what_it_says)
 {
