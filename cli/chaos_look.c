@@ -173,6 +173,7 @@ chaos_look_base(struct chaos_seen *seen, const struct chaos_daemon *d)
 	struct chaos_use use = chaos_daemon_use(d);
 
 	seen->own = d->own;
+	look_faults(seen->hits_before, d);
 	seen->fds_more = -use.fds;
 	seen->memory_more_kb = -use.rss_kb;
 }
@@ -359,6 +360,6 @@ chaos_look(struct chaos_seen *seen, const struct chaos_scenario *s, const struct
 		seen->kinds_hit |= p->requests[i].faults;
 	look_faults(hits, d);
 	for (unsigned k = 0; k < FAULT_KINDS; k++)
-		if (hits[k] > 0)
+		if (hits[k] > seen->hits_before[k])
 			seen->kinds_hit |= UINT64_C(1) << k;
 }

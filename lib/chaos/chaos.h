@@ -191,6 +191,7 @@ struct chaos_seen {
 	bool own; /* it was ours: processes, journal and end could be looked at */
 	uint64_t last_fault_ms;
 	int64_t fds_more, memory_more_kb;
+	uint64_t hits_before[FAULT_KINDS]; /* of a daemon that has met faults already */
 	uint64_t kinds_set, kinds_hit; /* bits by enum fault_kind */
 	uint64_t busy; /* requests still in flight at the end */
 	uint64_t journal_missing, journal_twice, journal_damaged, journal_records;

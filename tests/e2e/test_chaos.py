@@ -107,8 +107,9 @@ def test_foreign_text_of_a_running_daemon_is_seen(daemon, upstream, tmp_path):
     assert refused.returncode == 1 and "of the runner's own" in refused.stderr
 
 
-@pytest.mark.parametrize("interrupted", [False, True])
-def test_a_running_daemon_is_left_without_the_runs_faults(daemon, tmp_path, interrupted):
+@pytest.fixture
+def administered(daemon, tmp_path):
+    """A daemon that runs already, and what an admin of it says."""
     keys, admins = tmp_path / "keys", tmp_path / "admins"
     keys.write_text("ada:sk-ada-1234\n")
     admins.write_text("sk-admin-1234\n")
@@ -116,7 +117,12 @@ def test_a_running_daemon_is_left_without_the_runs_faults(daemon, tmp_path, inte
         path.chmod(0o600)
     d = daemon({"backends": [sim("a", models=["m"])], "models": [model("m", "a")],
                 "auth": {"keys_file": str(keys), "admin_keys_file": str(admins)}})
-    admin = {"authorization": "Bearer sk-admin-1234"}
+    return d, {"authorization": "Bearer sk-admin-1234"}
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_running_daemon_is_left_without_the_runs_faults(administered, tmp_path, interrupted):
+    d, admin = administered
 
     def faults():
         return [f["spec"] for f in d.get("/admin/faults", headers=admin).json()["faults"]]
@@ -135,6 +141,19 @@ def test_a_running_daemon_is_left_without_the_runs_faults(daemon, tmp_path, inte
     _, err = p.communicate(timeout=40 * SLOW)
     assert p.returncode == 1, err
     assert faults() == others, "what the run set is left, or what others set is gone"
+
+
+def test_what_came_before_the_run_is_no_fault_of_it(administered, tmp_path):
+    d, admin = administered
+    assert d.post("/admin/faults", {"spec": "delay time=1ms"}, headers=admin).status_code == 200
+    assert d.post("/v1/chat/completions", {"model": "m", "messages": [
+        {"role": "user", "content": "x"}]}, headers=admin).status_code == 200
+    until("it came", lambda: "faults_injected" in d.get("/metrics", headers=admin).text)
+    assert d.client().delete("/admin/faults", headers=admin).status_code == 200
+    done = chaos("run", small(tmp_path, "[{at: 0, do: delay time=1ms after=1h}]"), "--json",
+                 "--url", d.url, SHUNT_KEY="sk-admin-1234")
+    _, rows = verdict(done)
+    assert rows["faults_hit"]["held"] is False, rows
 
 
 def test_same_seed_same_trace_and_a_replay_tells_a_difference(tmp_path):
