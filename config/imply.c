@@ -30,12 +30,26 @@ static const struct local_server local_servers[] = {
 #undef LOCAL_SERVER
 };
 
+/* The folder that the service manager made for this daemon, or the first of several; "" where it
+ * made none. */
+static void
+imply_service_dir(struct buf *out, const char *variable)
+{
+	const char *list = getenv(variable);
+
+	buf_clear(out);
+	if (list != NULL && list[0] == '/')
+		buf_add(out, list, strcspn(list, ":"));
+}
+
 void
 config_default_run_dir(struct buf *out)
 {
 	const char *xdg = getenv("XDG_RUNTIME_DIR");
 
-	buf_clear(out);
+	imply_service_dir(out, "RUNTIME_DIRECTORY");
+	if (out->len > 0)
+		return;
 	if (geteuid() == 0)
 		buf_add_str(out, "/run/shunt");
 	else if (xdg != NULL && xdg[0] == '/')
@@ -49,7 +63,9 @@ config_default_state_dir(struct buf *out)
 {
 	const char *xdg = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
 
-	buf_clear(out);
+	imply_service_dir(out, "STATE_DIRECTORY");
+	if (out->len > 0)
+		return;
 	if (geteuid() == 0)
 		buf_add_str(out, "/var/lib/shunt");
 	else if (xdg != NULL && xdg[0] == '/')
@@ -60,14 +76,16 @@ config_default_state_dir(struct buf *out)
 		buf_addf(out, "/tmp/shunt-%lu-state", (unsigned long)geteuid());
 }
 
-/* A daemon with a runtime folder of its own has a state folder of its own. */
+/* A daemon with a runtime folder of its own has a state folder of its own, but not where a service
+ * manager made one: what lies in a service's runtime folder goes with the service. */
 static void
 imply_folders(struct config *c)
 {
 	AUTO(buf_fini) struct buf run_dir = BUF_INIT, state_dir = BUF_INIT;
 
 	if (c->state_dir == NULL) {
-		if (c->run_dir != NULL)
+		imply_service_dir(&state_dir, "STATE_DIRECTORY");
+		if (c->run_dir != NULL && state_dir.len == 0)
 			buf_addf(&state_dir, "%s/state", c->run_dir);
 		else
 			config_default_state_dir(&state_dir);

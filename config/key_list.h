@@ -38,11 +38,12 @@ CONFIG_LIST(TOP, listen, LISTEN, listen, NONE, "127.0.0.1:8787", 16,
 	"where clients connect; RUN_DIR/shunt.sock is always added for the command line. Port "
 	"0: any free one")
 CONFIG_KEY(TOP, run_dir, PATH, run_dir, NOT_SAID, 0, 0, "",
-	"runtime folder, 0700; default /run/shunt for root, else $XDG_RUNTIME_DIR/shunt or "
-	"/tmp/shunt-UID")
+	"runtime folder, 0700; default $RUNTIME_DIRECTORY (systemd), else /run/shunt for root, else "
+	"$XDG_RUNTIME_DIR/shunt or /tmp/shunt-UID")
 CONFIG_KEY(TOP, state_dir, PATH, state_dir, NOT_SAID, 0, 0, "",
-	"where the journal is kept; default RUN_DIR/state where run_dir is given, else "
-	"/var/lib/shunt for root, $XDG_STATE_HOME/shunt or ~/.local/state/shunt")
+	"where the journal is kept; default $STATE_DIRECTORY (systemd), else RUN_DIR/state where "
+	"run_dir is given, else /var/lib/shunt for root, $XDG_STATE_HOME/shunt or "
+	"~/.local/state/shunt")
 CONFIG_KEY(TOP, gateways, COUNT, gateways, "2", 1, 16, "",
 	"gateway processes on the listening sockets")
 CONFIG_KEY(TOP, discover_local, FLAG, discover_local, "no", 0, 0, "",

@@ -41,6 +41,18 @@ def test_the_service_is_hardened(tmp_path):
     assert float(level.group(1)) <= 3.0, done.stdout
 
 
+def test_what_the_service_keeps_outlives_it():
+    """systemd clears a runtime folder at each stop and crash unless told otherwise: records wait
+    there. And the example for systemd keeps its journal elsewhere, where StateDirectory is."""
+    text = (ROOT / "systemd" / "shunt.service").read_text()
+    assert "RuntimeDirectoryPreserve=yes" in text.splitlines()
+    lab = (ROOT / "config" / "lab.yaml").read_text()
+    assert re.search(r"^run_dir: /run/shunt$", lab, re.M)
+    assert re.search(r"^state_dir: /var/lib/shunt\b", lab, re.M)
+    if "unix:/run/shunt/" in lab:  # for others, who must be able to get there
+        assert "RuntimeDirectoryMode=0755" in text.splitlines()
+
+
 @pytest.mark.parametrize("name", ["status", "route", "models", "check", "version"])
 def test_every_command_has_help(name):
     done = run(BUILD / "shunt", name, "--help")

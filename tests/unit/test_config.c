@@ -120,6 +120,31 @@ Test(config, every_kind_of_value_arrives)
 	cr_assert(c->rules[0].on_image);
 }
 
+Test(config, a_service_has_the_folders_that_its_manager_made)
+{
+	const char *plain = "backends: [{name: b, kind: sim}]\n";
+	const char *placed = "run_dir: /run/x\nbackends: [{name: b, kind: sim}]\n";
+
+	(void)setenv("RUNTIME_DIRECTORY", "/run/shunt:/run/other", 1);
+	(void)setenv("STATE_DIRECTORY", "/var/lib/shunt", 1);
+	{
+		AUTO(config_free) struct config *c = parse(plain);
+		AUTO(config_free) struct config *p = parse(placed);
+
+		cr_assert_str_eq(c->run_dir, "/run/shunt", "the first of several");
+		cr_assert_str_eq(c->state_dir, "/var/lib/shunt");
+		cr_assert_str_eq(p->run_dir, "/run/x", "the file has the last word");
+		cr_assert_str_eq(p->state_dir, "/var/lib/shunt", "a run folder is no place to stay");
+	}
+	(void)unsetenv("RUNTIME_DIRECTORY");
+	(void)unsetenv("STATE_DIRECTORY");
+	{
+		AUTO(config_free) struct config *p = parse(placed);
+
+		cr_assert_str_eq(p->state_dir, "/run/x/state");
+	}
+}
+
 Test(config, the_command_lines_socket_is_listened_on_once)
 {
 	AUTO(config_free)
