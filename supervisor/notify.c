@@ -133,6 +133,16 @@ notify_stopping(struct notify *n)
 }
 
 void
+notify_extend(struct notify *n, uint64_t ms)
+{
+	char text[60];
+
+	(void)snprintf(
+		text, sizeof(text), "EXTEND_TIMEOUT_USEC=%" PRIu64, clock_ms_to_ns(ms) / NS_PER_US);
+	notify_send(n, text);
+}
+
+void
 notify_status(struct notify *n, const char *fmt, ...)
 {
 	char status[sizeof(n->status)], text[sizeof(n->status) + 16];

@@ -7,6 +7,8 @@
 #include "supervisor/notify.h"
 #include "supervisor/supervisor.h"
 
+enum { STOP_SPARE_MS = 10000 }; /* for what follows the drain of a group: kills, burials */
+
 /* The lowest stop_order among the workers that are still there; 0: none is. */
 static uint32_t
 stop_lowest(const struct supervisor *s)
@@ -80,6 +82,7 @@ stop_advance(struct supervisor *s)
 	/* Freeing a seat without a process empties a group at once, hence the loop. */
 	while ((lowest = stop_lowest(s)) > s->stop_order) {
 		s->stop_order = lowest;
+		notify_extend(s->notify, (uint64_t)s->config->drain_ms + STOP_SPARE_MS);
 		stop_group(s, lowest, CHILD_EVENT_RETIRE);
 	}
 	if (!stop_anybody_listens(s))

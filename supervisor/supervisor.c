@@ -184,9 +184,10 @@ supervisor_count(const struct supervisor *s)
 			continue;
 		t.wanted++;
 		t.ready += ready;
-		/* A backend or classifier that does not start must not keep the others from
-		 * serving. */
-		if ((table_role(seat->role)->fds & (ROLE_EACH_BACKEND | FD_WEIGHTS)) != 0)
+		/* A backend, a classifier or a recorder that does not start must not keep the
+		 * others from serving: records wait in their rings. */
+		if ((table_role(seat->role)->fds & (ROLE_EACH_BACKEND | FD_WEIGHTS | ROLE_STATE)) !=
+			0)
 			continue;
 		t.needed++;
 		t.needed_ready += ready;

@@ -252,7 +252,8 @@ def test_systemd_is_notified(daemon, tmp_path):
         reader = threading.Thread(target=listen)
         reader.start()
         try:
-            d = daemon(environment={"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "400000"})
+            d = daemon({"backends": [sim()], "drain_ms": "2m"},
+                       environment={"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "400000"})
             until("READY=1", lambda: "READY=1" in said)
             assert any(x.startswith("STATUS=") for x in said)
             until("WATCHDOG=1 again and again", lambda: said.count("WATCHDOG=1") >= 3)
@@ -261,11 +262,27 @@ def test_systemd_is_notified(daemon, tmp_path):
             until("READY=1 again", lambda: said.count("READY=1") >= 2)
             d.stop()
             until("STOPPING=1", lambda: "STOPPING=1" in said)
+            # or the manager would kill what drains after its own TimeoutStopSec
+            until("time to drain", lambda: any(
+                x.startswith("EXTEND_TIMEOUT_USEC=") and int(x[20:]) > 120e6 for x in said))
             for w in d.workers():
                 assert b"NOTIFY_SOCKET" not in procs.read(w.pid, "environ")
         finally:
             stop.set()
             reader.join()
+
+
+def test_a_journal_that_cannot_be_written_does_not_hold_up_readiness(daemon, tmp_path):
+    """The service manager would kill what serves, again and again, for a broken disk."""
+    state = tmp_path / "state"
+    state.mkdir(mode=0o700)
+    (state / "journal").write_text("where a folder should be")
+    d = daemon({"backends": [sim()], "state_dir": str(state)}, wait_ready=False)
+    d.allow("worker_failed", "worker_died")
+    d.keeps_records = True
+    d.wait_log(r" shuntd ready workers=")
+    d.wait_ready()
+    assert d.chat().status_code == 200
 
 
 # ---- death and restart
