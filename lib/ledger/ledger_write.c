@@ -224,9 +224,29 @@ ledger_prune(const struct ledger *l, struct err *e)
 	return ERR_OK;
 }
 
+/* Somebody else may have removed or renamed the file since the last batch, or cut it short: what
+ * would go there nobody would find. */
+static MUST enum err_code
+ledger_look(struct ledger *l, struct err *e)
+{
+	AUTO(buf_fini) struct buf path = BUF_INIT;
+	struct stat here, there;
+
+	ledger_file_path(&path, l->folder, l->number);
+	if (fstat(l->fd, &here) != 0)
+		return ledger_fail(l, "fstat", e);
+	if (stat(buf_str(&path), &there) != 0 || there.st_ino != here.st_ino ||
+		there.st_dev != here.st_dev)
+		return ledger_open_file(l, l->number + 1, O_CREAT | O_EXCL, e);
+	l->size = MIN(l->size, (uint64_t)here.st_size);
+	return ERR_OK;
+}
+
 static MUST enum err_code
 ledger_rotate(struct ledger *l, struct err *e)
 {
+	if (ledger_look(l, e) != ERR_OK)
+		return e->code;
 	if (l->size < l->options.file_bytes)
 		return ERR_OK;
 	if (ledger_sync(l, e) != ERR_OK)

@@ -149,6 +149,28 @@ Test(ledger, the_next_writer_goes_on_and_knows_the_last_sources)
 	ledger_close(&l);
 }
 
+Test(ledger, a_file_that_somebody_removed_or_emptied_takes_no_records_along)
+{
+	struct ledger *l = opened(100000, 0);
+	AUTO(buf_fini) struct buf path = BUF_INIT;
+	unsigned bad;
+
+	add_and_write(l, 1);
+	ledger_file_path(&path, folder, 1);
+	cr_assert_eq(unlink(buf_str(&path)), 0);
+	add_and_write(l, 2);
+	add_and_write(l, 3);
+	cr_assert_eq(count_lines(&bad), 2);
+	cr_assert_eq(bad, 0);
+	buf_clear(&path);
+	ledger_file_path(&path, folder, 2);
+	cr_assert_eq(truncate(buf_str(&path), 0), 0);
+	add_and_write(l, 4);
+	cr_assert_eq(count_lines(&bad), 1);
+	cr_assert_eq(bad, 0, "no hole where the others were");
+	ledger_close(&l);
+}
+
 Test(ledger, a_torn_last_line_is_cut_off_and_nothing_else)
 {
 	AUTO(buf_fini) struct buf path = BUF_INIT;
