@@ -28,9 +28,10 @@ log_open(const char *who, enum log_level level, enum log_format format)
 }
 
 void
-log_set_level(enum log_level level)
+log_set(enum log_level level, enum log_format format)
 {
 	log_state.level = level;
+	log_state.format = format;
 }
 
 static void

@@ -16,7 +16,7 @@ enum log_format { LOG_TEXT, LOG_JSON };
 
 /* Who speaks: copied. Until called it is "shunt". */
 void log_open(const char *who, enum log_level level, enum log_format format);
-void log_set_level(enum log_level level);
+void log_set(enum log_level level, enum log_format format); /* as log_open, under the same name */
 
 /* event is a stable snake_case name; fmt gives key=value pairs separated by one space. A value with
  * spaces or quotes goes through as it is in text form; pass it last, in double quotes. */

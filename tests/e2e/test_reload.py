@@ -254,6 +254,19 @@ def test_calls_of_a_simulated_backend_that_is_taken_out_end_whole(daemon):
 
 
 @pytest.mark.plain_only
+def test_another_log_format_is_everybodys(daemon):
+    d = daemon()
+    d.allow("^{")
+    before = len(d.log())
+    d.reload(log={"level": "debug", "format": "json"})
+
+    def told():
+        assert d.chat().status_code == 200
+        lines = [x for x in d.log()[before:].splitlines() if "request_done" in x]
+        return lines and lines[-1].startswith("{") and json.loads(lines[-1])["who"] == "gateway-0"
+    until("a gateway writes JSON", told, 5)
+
+
 def test_a_shorter_heartbeat_kills_nobody(daemon):
     """Shorter than the beats were apart until then. One time of some must do, as a busy machine
     may make a worker wait for so long."""

@@ -125,7 +125,7 @@ life_use_config(struct life *l, struct config *config)
 {
 	l->config = config;
 	l->w.config = config;
-	log_set_level(config->log_level);
+	log_set(config->log_level, config->log_format);
 	atomic_store(&board_own_row(l->w.board)->config_seen, l->config_generation);
 }
 
@@ -428,7 +428,6 @@ life_start(struct life *l, int argc, char **argv, struct err *e)
 	if (life_arguments(l, argc, argv, e) != ERR_OK || life_signals(l, e) != ERR_OK ||
 		life_board(l, e) != ERR_OK || life_read_config(l, &config, e) != ERR_OK)
 		return e->code;
-	log_open(l->w.name, config->log_level, config->log_format);
 	life_use_config(l, config);
 	l->first = config;
 	l->w.first = config;
