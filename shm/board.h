@@ -169,6 +169,7 @@ struct profile_table {
  * before the first worker starts. */
 struct fault_rules {
 	uint64_t last_id; /* ids are never used again */
+	uint64_t config; /* generation of the config whose list they hold */
 	struct fault_rule rule[FAULTS_MAX]; /* id 0: free */
 };
 

@@ -289,7 +289,7 @@ fault_next(const struct supervisor *s, uint64_t next_ns)
 void
 fault_seed(struct supervisor *s)
 {
-	struct fault_rules rules = {.last_id = 0};
+	struct fault_rules rules = {.config = board_config_generation(s->board)};
 	size_t n = config_fault_rules(s->config, rules.rule);
 
 	if (n == 0)

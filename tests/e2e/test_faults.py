@@ -278,6 +278,21 @@ def test_in_the_config_loud_and_gone_with_it(faulty):
     assert 'shunt_faults_active{role="profiler",worker="profiler"} 0' in f.d.get("/metrics").text
 
 
+def test_a_reload_that_no_profiler_saw_counts_too(faulty):
+    """Who takes faults out of the config must be rid of them, whoever was dead at that moment."""
+    f = faulty(faults=[{"kind": "rate_limit", "backend": "sim"}], breaker=NO_BREAKER,
+               restart={"delay_ms": "1s", "delay_max_ms": "1s"})
+    f.d.allow("worker_died")
+    old = f.d.workers("profiler")[0]
+    os.kill(old.pid, signal.SIGKILL)
+    f.d.wait_log(rf"worker_died .*pid={old.pid}")
+    f.d.reload(faults=[{"kind": "status", "backend": "up", "status": 503}])
+    f.d.wait_log("reload_done")
+    f.d.wait_worker(old)
+    until("the new list is in force", lambda: [x["kind"] for x in f.list()] == ["status"], 5)
+    until("the old fault is gone", lambda: f.chat("s").status_code == 200, 5)
+
+
 def test_the_command_line(faulty):
     f = faulty()
 

@@ -73,67 +73,86 @@ faults_drop(struct faults *f, struct fault_rule *r, const char *event)
 	faults_log(f, event, &gone);
 }
 
-/* The same fault, apart from when it was set. */
+/* Is the same fault, apart from when it was set, among these? */
 static bool
-faults_same(const struct fault_rule *a, const struct fault_rule *b)
+faults_have(const struct fault_rule *rules, size_t len, const struct fault_rule *r)
 {
-	AUTO(buf_fini) struct buf one = BUF_INIT;
-	AUTO(buf_fini) struct buf other = BUF_INIT;
+	AUTO(buf_fini) struct buf line = BUF_INIT;
 
-	if (a->id == 0 || a->origin != b->origin)
-		return false;
-	fault_print(&one, a);
-	fault_print(&other, b);
-	return strcmp(buf_str(&one), buf_str(&other)) == 0;
+	fault_print(&line, r);
+	for (size_t i = 0; i < len; i++) {
+		AUTO(buf_fini) struct buf other = BUF_INIT;
+
+		fault_print(&other, &rules[i]);
+		if (rules[i].origin == r->origin && strcmp(buf_str(&line), buf_str(&other)) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* The table gets those of want that had has not, and loses those of a config that want has not.
+ * What both have runs or is over: it does not begin again. */
+static void
+faults_replace(struct faults *f, const struct fault_rule *want, size_t want_len,
+	const struct fault_rule *had, size_t had_len)
+{
+	bool changed = false;
+
+	for (unsigned i = 0; i < FAULTS_MAX; i++) {
+		struct fault_rule *r = &f->rules.rule[i];
+
+		if (r->id == 0 || r->origin != FAULT_FROM_CONFIG || faults_have(want, want_len, r))
+			continue;
+		faults_drop(f, r, "fault_cleared");
+		changed = true;
+	}
+	for (size_t k = 0; k < want_len; k++) {
+		if (faults_have(had, had_len, &want[k]))
+			continue;
+		changed = true;
+		if (!faults_place(f, &want[k]))
+			log_error("fault_unplaced", "text=\"more than %d faults\"", FAULTS_MAX);
+	}
+	f->rules.config = atomic_load(&board_own_row(f->w->board)->config_seen);
+	/* where nobody ever set a fault, there is no table */
+	if (changed || board_faults_seq(f->w->board) != 0)
+		faults_publish(f);
+}
+
+/* The config was changed while no profiler ran: what it asked for before stands in the table. */
+static void
+faults_catch_up(struct faults *f)
+{
+	struct fault_rule want[FAULTS_MAX], had[FAULTS_MAX];
+	size_t had_len = 0;
+
+	for (unsigned i = 0; i < FAULTS_MAX; i++)
+		if (f->rules.rule[i].id != 0 && f->rules.rule[i].origin == FAULT_FROM_CONFIG)
+			had[had_len++] = f->rules.rule[i];
+	faults_replace(f, want, config_fault_rules(f->w->config, want), had, had_len);
 }
 
 void
 faults_take_over(struct faults *f, struct worker *w)
 {
 	*f = (struct faults){.w = w};
-	if (board_faults(w->board, &f->rules) == 0)
-		return;
+	(void)board_faults(w->board, &f->rules);
 	f->gauge = faults_count(f);
 	board_gauge(w->board, COUNTER_FAULTS_ACTIVE, f->gauge);
 	for (unsigned i = 0; i < FAULTS_MAX; i++)
 		if (f->rules.rule[i].id != 0)
 			faults_log(f, "fault_in_force", &f->rules.rule[i]);
+	if (f->rules.config != atomic_load(&board_own_row(w->board)->config_seen))
+		faults_catch_up(f);
 }
 
 void
 faults_configure(struct faults *f, const struct config *now, const struct config *before)
 {
 	struct fault_rule want[FAULTS_MAX], had[FAULTS_MAX];
-	size_t want_len = config_fault_rules(now, want), had_len = config_fault_rules(before, had);
-	bool changed = false;
+	size_t had_len = config_fault_rules(before, had);
 
-	for (unsigned i = 0; i < FAULTS_MAX; i++) {
-		struct fault_rule *r = &f->rules.rule[i];
-		bool stays = false;
-
-		for (size_t k = 0; k < want_len; k++)
-			stays = stays || faults_same(r, &want[k]);
-		if (r->id == 0 || r->origin != FAULT_FROM_CONFIG || stays)
-			continue;
-		faults_drop(f, r, "fault_cleared");
-		changed = true;
-	}
-	for (size_t k = 0; k < want_len; k++) {
-		bool is_old = false;
-
-		/* what the old config had, too, runs or is over: it does not begin again */
-		for (size_t i = 0; i < had_len; i++) {
-			had[i].id = 1;
-			is_old = is_old || faults_same(&had[i], &want[k]);
-		}
-		if (is_old)
-			continue;
-		changed = true;
-		if (!faults_place(f, &want[k]))
-			log_error("fault_unplaced", "text=\"more than %d faults\"", FAULTS_MAX);
-	}
-	if (changed)
-		faults_publish(f);
+	faults_replace(f, want, config_fault_rules(now, want), had, had_len);
 }
 
 /* Does a worker of this name or role exist? Backends and gateways may be on their way. */
