@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "lib/base/log.h"
+#include "lib/base/utf8.h"
 
 enum { LOG_LINE_MAX = 1024 };
 
@@ -47,18 +48,35 @@ log_timestamp(char *out, size_t size)
 	(void)snprintf(out + n, size - n, ".%03ldZ", ts.tv_nsec / 1000000);
 }
 
-/* Copy text into a JSON string body; control bytes become spaces. */
+/* Copy text into a JSON string body. What is no UTF-8, as of a text that was cut, becomes '?'. */
 static void
 log_json_text(char *out, size_t size, const char *text)
 {
-	size_t n = 0;
+	const char *end = text + strlen(text);
+	size_t n = 0, len;
 
-	for (; *text != '\0' && n + 2 < size; text++) {
+	for (; text < end && n + 4 < size; text += len) {
+		len = utf8_sequence(text, end);
+		if (len == 0) {
+			out[n++] = '?';
+			len = 1;
+			continue;
+		}
 		if (*text == '"' || *text == '\\')
 			out[n++] = '\\';
-		out[n++] = (unsigned char)*text < 0x20 ? ' ' : *text;
+		memcpy(out + n, text, len);
+		n += len;
 	}
 	out[n] = '\0';
+}
+
+/* A line stays one, whatever stands in a value. */
+static void
+log_one_line(char *text)
+{
+	for (; *text != '\0'; text++)
+		if ((unsigned char)*text < 0x20 || *text == 0x7f)
+			*text = ' ';
 }
 
 static int
@@ -90,6 +108,7 @@ log_event(enum log_level level, const char *event, const char *fmt, ...)
 	va_start(ap, fmt);
 	(void)vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
+	log_one_line(text);
 	n = log_format_line(line, sizeof(line) - 1, level, event, text);
 	if (n < 0)
 		return;

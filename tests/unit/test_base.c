@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_base.c - errors, buffers, shared bytes
+ * test_base.c - errors, buffers, shared bytes, log lines
  */
 #include <criterion/criterion.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "lib/base/buf.h"
 #include "lib/base/err.h"
+#include "lib/base/json.h"
+#include "lib/base/log.h"
 
 Test(err, set_returns_its_code_and_fills_the_text)
 {
@@ -80,4 +83,43 @@ Test(bytes, an_adopted_block_goes_back_once_with_its_last_owner)
 	cr_assert_eq(two->len, 3);
 	bytes_unref(&two);
 	cr_assert_eq(freed, 1);
+}
+
+/* What one call of log_error writes. */
+static void
+logged(char out[2048], enum log_format format, const char *value)
+{
+	int pipe_fds[2], saved = dup(STDERR_FILENO);
+	ssize_t n;
+
+	cr_assert_eq(pipe(pipe_fds), 0);
+	cr_assert(dup2(pipe_fds[1], STDERR_FILENO) >= 0);
+	log_open("t", LOG_INFO, format);
+	log_error("event", "why=\"%s\"", value);
+	cr_assert(dup2(saved, STDERR_FILENO) >= 0);
+	n = read(pipe_fds[0], out, 2047);
+	cr_assert_gt(n, 0);
+	out[n] = '\0';
+	(void)close(pipe_fds[0]);
+	(void)close(pipe_fds[1]);
+	(void)close(saved);
+}
+
+Test(log, a_line_is_one_line_and_json_is_json_whatever_a_value_holds)
+{
+	char line[2048], longest[1500];
+	struct json v;
+
+	logged(line, LOG_TEXT, "a\nb\x1b[31m");
+	cr_assert_not_null(strstr(line, "why=\"a b [31m\"\n"));
+	cr_assert_eq(strchr(line, '\n'), line + strlen(line) - 1);
+	logged(line, LOG_JSON, "cut \xc3\xa9\xc3");
+	cr_assert_not_null(strstr(line, "cut \xc3\xa9?"), "%s", line);
+	for (size_t cut = 0; cut < 2; cut++) {
+		for (size_t i = 0; i + 1 < sizeof(longest); i++)
+			longest[i] = i < cut ? 'x' : (i - cut) % 2 == 0 ? '\xc3' : '\xa9';
+		longest[sizeof(longest) - 1] = '\0';
+		logged(line, LOG_JSON, longest);
+		cr_assert_eq(json_check(&v, line, strlen(line), NULL), ERR_OK, "%s", line);
+	}
 }
