@@ -474,6 +474,22 @@ check_listen(struct check *k)
 		}
 }
 
+/* Or some would never start, and which ones is no choice of the admin's. */
+static void
+check_workers(struct check *k)
+{
+	const struct config *c = k->config;
+	size_t n = c->gateways + c->backends_len + 1 + c->journal.enabled; /* 1: the profiler */
+
+	for (size_t i = 0; i < c->encoders_len; i++)
+		n += c->encoders[i].processes;
+	if (n > CONFIG_WORKERS_MAX)
+		check_fault(k, "encoders",
+			"with gateways and backends, %zu worker processes; at most %d: lower "
+			"`processes`",
+			n, (int)CONFIG_WORKERS_MAX);
+}
+
 static void
 check_top(struct check *k)
 {
@@ -481,6 +497,7 @@ check_top(struct check *k)
 	unsigned root = k->tree->root;
 
 	check_listen(k);
+	check_workers(k);
 	if (strlen(c->run_dir) > CONFIG_RUN_DIR_MAX)
 		check_fault(k, "run_dir", "is longer than %d bytes, too long for sockets in it",
 			CONFIG_RUN_DIR_MAX);

@@ -24,6 +24,7 @@ struct buf;
 
 enum {
 	CONFIG_FILE_MAX = 512 * 1024, /* bytes of a config file; = CONFIG_TEXT_MAX of shm/board.h */
+	CONFIG_WORKERS_MAX = 128, /* processes; = SLOTS_MAX of shm/board.h */
 	CONFIG_NAME_MAX = 63,	      /* bytes of backend, route and rule names */
 	CONFIG_MODEL_MAX = 255,	      /* bytes of model names */
 	CONFIG_RUN_DIR_MAX = 90	      /* so that socket paths in it fit sockaddr_un */

@@ -27,6 +27,7 @@ struct table_wants {
 };
 
 _Static_assert((int)CONFIG_FILE_MAX == (int)CONFIG_TEXT_MAX, "an accepted file fits the board");
+_Static_assert((int)CONFIG_WORKERS_MAX == (int)SLOTS_MAX, "an accepted config's workers fit");
 _Static_assert((int)CONFIG_NAME_MAX < (int)NAME_MAX_LEN, "a backend's name fits its slot row");
 
 const struct table_role *
@@ -97,7 +98,8 @@ table_want_encoder(struct table_wants *wants, enum role role, const struct confi
 	uint64_t files = table_file(1, c->folder, false);
 	char name[NAME_MAX_LEN];
 
-	_Static_assert(CONFIG_ENCODER_NAME_MAX + sizeof("-15") <= NAME_MAX_LEN, "fits a slot's row");
+	_Static_assert(
+		CONFIG_ENCODER_NAME_MAX + sizeof("-15") <= NAME_MAX_LEN, "fits a slot's row");
 	for (uint32_t i = 0; i < c->processes; i++) {
 		(void)snprintf(name, sizeof(name), "%.*s-%hhu", (int)CONFIG_ENCODER_NAME_MAX,
 			c->name, (unsigned char)i);
@@ -183,7 +185,10 @@ table_place(struct supervisor *s, const struct table_want *want)
 	}
 	seat_assign(seat, want->role, want->name, want->index, want->hash);
 	seat->files = want->files;
-	keeper_assign(s, seat, (table_role(want->role)->fds & FD_WEIGHTS) == 0 ? NULL : config_encoder_of(s->config, want->name));
+	keeper_assign(s, seat,
+		(table_role(want->role)->fds & FD_WEIGHTS) == 0
+			? NULL
+			: config_encoder_of(s->config, want->name));
 	return seat;
 }
 
@@ -237,7 +242,8 @@ table_reconcile(struct supervisor *s)
 	for (size_t i = 0; i < wants.len; i++)
 		if (!kept[i])
 			placed[i] = table_place(s, &wants.rows[i]);
-	/* Those that stop last start first: a gateway that serves finds every backend on the board. */
+	/* Those that stop last start first: a gateway that serves finds every backend on the board.
+	 */
 	for (size_t i = wants.len; i-- > 0;)
 		if (placed[i] != NULL)
 			seat_event(s, placed[i], CHILD_EVENT_START);

@@ -144,6 +144,12 @@ static const struct row rows[] = {
 	{SIM "routes: [{name: r, scorer: \"liner:x\"}]\n", 2, "did you mean `linear`?"},
 	{SIM "routes: [{name: r, scorer: \"heuristic:x\"}]\n", 2, "`heuristic` reads no file"},
 	{SIM "routes: [{name: r, scorer: \"linear:\"}]\n", 2, "names no file behind the colon"},
+	{SIM "encoders:\n"
+	     "  - {name: a, folder: m, processes: 16}\n  - {name: b, folder: m, processes: 16}\n"
+	     "  - {name: c, folder: m, processes: 16}\n  - {name: d, folder: m, processes: 16}\n"
+	     "  - {name: e, folder: m, processes: 16}\n  - {name: f, folder: m, processes: 16}\n"
+	     "  - {name: g, folder: m, processes: 16}\n  - {name: h, folder: m, processes: 12}\n",
+		3, "encoders: with gateways and backends, 129 worker processes; at most 128"},
 	{SIM "routes: [{name: r, scorer: encoder}]\n", 2, "there are no `encoders`"},
 	{SIM "encoders: [{name: en, folder: m}]\nroutes: [{name: r, scorer: \"encoder:em\"}]\n", 3,
 		"no encoder is named `em`"},
