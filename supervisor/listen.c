@@ -190,19 +190,27 @@ listen_warn_unused(const struct listen_set *old)
 	}
 }
 
-/* It cannot be opened; where a socket of ours is in the way, say so. */
+/* It cannot be opened; where a socket that we hold is in the way, say so. */
 static enum err_code
 listen_in_the_way(const struct listen_set *old, const struct config_listen *l, struct err *e)
 {
-	char port[16];
-	size_t len = (size_t)snprintf(port, sizeof(port), ":%u", l->port);
+	char port[16], text[200];
+	size_t len = (size_t)snprintf(port, sizeof(port), ":%u", l->port), text_len;
 
 	for (size_t i = 0; old != NULL && l->path == NULL && i < old->len; i++) {
-		const char *text = old->rows[i].text;
-		size_t text_len = text == NULL ? 0 : strlen(text);
-
-		if (text_len > len && strcmp(text + text_len - len, port) == 0)
+		if (old->rows[i].text != NULL)
+			(void)snprintf(text, sizeof(text), "%s", old->rows[i].text);
+		else
+			listen_socket_text(text, sizeof(text), old->fds[i]);
+		text_len = strlen(text);
+		if (text_len <= len || strcmp(text + text_len - len, port) != 0)
+			continue;
+		if (old->rows[i].text != NULL)
 			return err_wrap(e, "only a restart can change the address of %s", text);
+		return err_wrap(e,
+			"the service manager passes %s, which is not in `listen` (shunt.socket: "
+			"ListenStream)",
+			text);
 	}
 	return e->code;
 }

@@ -53,6 +53,14 @@ def test_what_the_service_keeps_outlives_it():
         assert "RuntimeDirectoryMode=0755" in text.splitlines()
 
 
+def test_the_socket_unit_is_asked_for_by_hand():
+    """Its address is that of few configs; with any other one of the same port nothing would start."""
+    assert "Also=" not in (ROOT / "systemd" / "shunt.service").read_text()
+    socket = (ROOT / "systemd" / "shunt.socket").read_text()
+    listens = re.findall(r"^ListenStream=(.*)$", socket, re.M)
+    assert listens == ["127.0.0.1:8787"], "the default of `listen`"
+
+
 @pytest.mark.parametrize("name", ["status", "route", "models", "check", "version"])
 def test_every_command_has_help(name):
     done = run(BUILD / "shunt", name, "--help")

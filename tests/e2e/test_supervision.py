@@ -225,6 +225,19 @@ def test_socket_activation(daemon, monkeypatch):
             pass
 
 
+def test_a_socket_that_the_service_manager_should_not_pass_is_told_as_that(daemon, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as s:
+        address, port = s.getsockname()
+        start_through_shell(monkeypatch, 'exec 3<&%d; export LISTEN_PID=$$ LISTEN_FDS=1; exec "$@"'
+                            % s.fileno(), (s.fileno(),))
+        d = daemon({"backends": [sim()], "listen": [f"0.0.0.0:{port}"]},
+                   wait_ready=False, listen=False)
+        assert d.wait_end() == 1
+        d.allow("start_failed")
+        assert re.search(rf"start_failed .*passes {address}:{port}, which is not in `listen`", d.log())
+        d.kill()
+
+
 def start_through_shell(monkeypatch, script, fds):
     """The next daemon is started by this line of shell, which ends in exec "$@"."""
     real = subprocess.Popen
