@@ -267,6 +267,27 @@ def test_the_supervisors_death_loses_nothing(daemon):
     d.stopped = True
 
 
+def test_a_change_of_folder_loses_and_doubles_nothing(daemon, tmp_path):
+    """For a moment there are two recorders, for two folders but the same rings."""
+    d = daemon(CONFIG)
+    folders = [d.home / "state", tmp_path / "other"]
+    changes = 8
+
+    def change(seen):
+        for i in range(changes):
+            before = len(d.log())
+            d.reload(state_dir=str(folders[(i + 1) % 2]))
+            d.wait_log("worker_ended role=recorder", after=before)
+    seen = under_load(d, change)
+
+    def stored():
+        return Counter(r["id"] for f in folders for path in (f / "journal").glob("*.jsonl")
+                       for r in map(json.loads, path.read_bytes().rpartition(b"\n")[0].splitlines())
+                       if r["kind"] == "request")
+    until("every request has its record", lambda: set(seen) <= set(stored()), 10)
+    assert set(stored().values()) == {1}
+
+
 def test_a_full_disk_is_loud_and_loses_nothing(daemon, tmp_path):
     """The state folder lies on a file system of 64 KiB."""
     small = tmp_path / "small"

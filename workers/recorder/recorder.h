@@ -24,12 +24,13 @@ struct ring {
 
 struct rings {
 	char *folder;
+	int lock_fd; /* of the folder: a ring has one reader; -1: another recorder still is it */
 	struct ring ring[RINGS_MAX];
 };
 
 void rings_init(struct rings *r, const char *run_dir);
 void rings_fini(struct rings *r);
-/* Open what is new in the folder, forget what is gone. */
+/* Open what is new in the folder. Nothing while another recorder, which is to go, reads there. */
 void rings_look(struct rings *r);
 
 enum rings_drained { RINGS_EMPTY, RINGS_MORE, RINGS_FAILED };

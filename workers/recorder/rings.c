@@ -6,10 +6,12 @@
  * killed: its successor finds the record in both, and the ledger's last sources tell.
  */
 #include <dirent.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include "lib/base/json.h"
@@ -21,7 +23,7 @@ rings_init(struct rings *r, const char *run_dir)
 {
 	AUTO(buf_fini) struct buf folder = BUF_INIT;
 
-	*r = (struct rings){0};
+	*r = (struct rings){.lock_fd = -1};
 	buf_addf(&folder, "%s/journal", run_dir);
 	r->folder = strdup(buf_str(&folder));
 	CHECK(r->folder != NULL);
@@ -40,6 +42,9 @@ rings_fini(struct rings *r)
 {
 	for (size_t i = 0; i < RINGS_MAX; i++)
 		ring_forget(&r->ring[i]);
+	if (r->lock_fd >= 0)
+		(void)close(r->lock_fd);
+	r->lock_fd = -1;
 	free(r->folder);
 	r->folder = NULL;
 }
@@ -86,14 +91,33 @@ is_ring(const char *name)
 	return len > suffix && strcmp(name + len - suffix, JOURNAL_RING_SUFFIX) == 0;
 }
 
+/* Are we the one reader? After a change of state_dir two recorders run for a moment. */
+static bool
+rings_lock(struct rings *r)
+{
+	int fd;
+
+	if (r->lock_fd >= 0)
+		return true;
+	fd = open(r->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0) /* no gateway made it yet */
+		return false;
+	if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+		(void)close(fd);
+		return false;
+	}
+	r->lock_fd = fd;
+	return true;
+}
+
 void
 rings_look(struct rings *r)
 {
 	AUTO(buf_fini) struct buf path = BUF_INIT;
-	DIR *d = opendir(r->folder);
+	DIR *d = rings_lock(r) ? opendir(r->folder) : NULL;
 	struct dirent *entry;
 
-	if (d == NULL) /* no gateway made it yet */
+	if (d == NULL)
 		return;
 	while ((entry = readdir(d)) != NULL) {
 		if (!is_ring(entry->d_name))
