@@ -18,6 +18,8 @@
 #include "supervisor/spawn.h"
 #include "supervisor/supervisor.h"
 
+enum { SEAT_SPARE_MS = 2000 }; /* a worker gets beyond drain_ms before it is killed */
+
 /* Put the seat's row on the board; the workers are woken once per turn. */
 static void
 seat_publish(struct supervisor *s, const struct seat *seat)
@@ -158,10 +160,12 @@ seat_serve(struct supervisor *s, struct seat *seat)
 		(seat->ready_ns - seat->started_ns) / NS_PER_MS);
 }
 
+/* At drain_ms the worker itself ends what runs: says so to the clients, leaves its records. */
 static void
 seat_term(struct supervisor *s, struct seat *seat)
 {
-	seat->deadline_ns = seat->since_ns + clock_ms_to_ns(s->config->drain_ms);
+	seat->deadline_ns =
+		seat->since_ns + clock_ms_to_ns((uint64_t)s->config->drain_ms + SEAT_SPARE_MS);
 	log_info("worker_draining", "role=%s name=%s slot=%u pid=%d", table_role(seat->role)->name,
 		seat->name, seat->slot, seat->pid);
 	seat_publish(s, seat); /* nobody may be sent to it by a row that is older than the signal */

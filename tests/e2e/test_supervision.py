@@ -13,6 +13,7 @@ import pytest
 from harness import procs
 from harness.daemon import model, openai, sim
 from harness.http import Raw, chat_bytes, simple_chat
+from harness.journal import records
 from harness.paths import BUILD, ROOT, SANITIZED, SLOW
 from harness.upstream import chunk
 from harness.wait import until
@@ -439,14 +440,24 @@ def refuses(d):
 
 
 def test_drain_has_an_end(daemon, upstream):
+    """What still runs then is told so, and has its records: nobody is cut off by SIGKILL."""
     u = upstream(chat=lambda x: (x.begin_stream(), x.event(chunk({"content": "a"})), x.hang()))
     d = daemon({"backends": [openai("up", u.url)], "models": [model("m", "up")], "drain_ms": 500})
-    d.allow("drain|killed|died|stop")
-    with Raw(d) as raw:
+    d.allow("drain")
+    with Raw(d) as raw, Raw(d) as plain:
         raw.send(chat_bytes(simple_chat("m", stream=True)))
         raw.read_head()
+        plain.send(chat_bytes(simple_chat("m")))
+        u.wait_chats(2)
+        before = len(d.log())
         d.signal(signal.SIGTERM)
+        rest = b"".join(iter(raw.read_chunk, b""))
+        assert b'"error"' in rest and b"time to finish requests is over" in rest
+        assert plain.read_head()[0] == 503
         assert d.wait_end(6) == 0
+    log = d.log()[before:]
+    assert " drain_deadline " in log and "worker_overdue" not in log and "SIGKILL" not in log
+    assert sorted(r["status"] for r in records(d, "request")) == [200, 503]
 
 
 def test_a_second_sigterm_ends_at_once(daemon, upstream):

@@ -85,6 +85,8 @@ life_on_drain_end(void *arg)
 	struct life *l = arg;
 
 	log_warn("drain_deadline", "after_ms=%u, ending with work unfinished", l->config->drain_ms);
+	if (l->role->on_drain_end != NULL)
+		l->role->on_drain_end(&l->w);
 	loop_stop(l->w.loop);
 }
 

@@ -82,6 +82,9 @@ struct worker_role {
 	void (*on_config)(struct worker *w, const struct config *old);
 	/* Take nothing new; call worker_drained when the last work is done. NULL: ends at once. */
 	void (*on_drain)(struct worker *w);
+	/* drain_ms is over: say to whom it concerns that what still runs is given up; what is sent here
+	 * still goes out. NULL: not interested. */
+	void (*on_drain_end)(struct worker *w);
 	/* Free everything, w->state included; also after a failed start. */
 	void (*stop)(struct worker *w);
 };

@@ -71,6 +71,12 @@ gateway_on_drain(struct worker *w)
 }
 
 static void
+gateway_on_drain_end(struct worker *w)
+{
+	requests_end(w->state);
+}
+
+static void
 gateway_stop(struct worker *w)
 {
 	struct gateway *g = w->state;
@@ -88,6 +94,7 @@ static const struct worker_role role = {
 	.on_board = gateway_on_board,
 	.on_config = gateway_on_config,
 	.on_drain = gateway_on_drain,
+	.on_drain_end = gateway_on_drain_end,
 	.stop = gateway_stop,
 };
 

@@ -779,6 +779,8 @@ void request_again(struct request *r);
 void request_fail(struct request *r, const struct err *e);
 void request_finish(struct request *r, unsigned status);
 struct request *request_find(struct gateway *g, const struct msg *m);
+/* drain_ms is over: answer all that run with an error, or end their streams by it. */
+void requests_end(struct gateway *g);
 void requests_free(struct gateway *g);
 /* The headers that say what was decided. */
 void request_put_headers(const struct request *r, struct buf *out);

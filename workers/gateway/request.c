@@ -16,23 +16,36 @@
 
 enum { ATTEMPTS_DEFAULT = 3 };
 
+/* It is over, whatever it does: `what` happened, or `reason` for short. */
+static void
+request_give_up(struct request *r, enum err_code code, const char *what, const char *reason)
+{
+	struct err e;
+
+	hedge_drop(r, reason);
+	if (r->attempt_id != 0)
+		attempt_close(r, code, 0, ATTEMPT_AS_HEARD);
+	attempt_cancel(r, reason);
+	if (r->err.code != ERR_OK)
+		(void)err_set(&e, code, "%s; last: %.300s", what, r->err.text);
+	else
+		(void)err_set(&e, code, "%s", what);
+	bytes_unref(&r->err_body);
+	request_fail(r, &e);
+}
+
 static void
 request_on_deadline(void *arg)
 {
-	struct request *r = arg;
-	struct err e;
+	request_give_up(arg, ERR_DEADLINE, "no answer within the request's deadline", "deadline");
+}
 
-	hedge_drop(r, "deadline");
-	if (r->attempt_id != 0)
-		attempt_close(r, ERR_DEADLINE, 0, ATTEMPT_AS_HEARD);
-	attempt_cancel(r, "deadline");
-	if (r->err.code != ERR_OK)
-		(void)err_set(&e, ERR_DEADLINE,
-			"no answer within the request's deadline; last: %.300s", r->err.text);
-	else
-		(void)err_set(&e, ERR_DEADLINE, "no answer within the request's deadline");
-	bytes_unref(&r->err_body);
-	request_fail(r, &e);
+void
+requests_end(struct gateway *g)
+{
+	while (g->running != NULL)
+		request_give_up(g->running, ERR_UNAVAILABLE,
+			"this gateway ends, and its time to finish requests is over", "drain");
 }
 
 /* A free one; NULL: too many are in flight. */
