@@ -6,7 +6,10 @@
  * that its sandbox admits are. A changed one gets a successor in another slot and is drained when
  * that one serves.
  */
+#include <libgen.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -69,6 +72,24 @@ table_backend_files(const struct config_backend *b)
 	return table_file(table_file(1, b->key_file, false), b->ca_file, true);
 }
 
+/* A gateway reads its keys again, but its sandbox admits the folders in which they lay at its
+ * start. */
+static uint64_t
+table_key_folder(uint64_t files, const char *file)
+{
+	char target[PATH_MAX];
+
+	if (file == NULL)
+		return files;
+	return realpath(file, target) == NULL ? 0 : table_file(files, dirname(target), false);
+}
+
+static uint64_t
+table_gateway_files(const struct config_auth *auth)
+{
+	return table_key_folder(table_key_folder(1, auth->keys_file), auth->admin_keys_file);
+}
+
 static void
 table_want(
 	struct table_wants *wants, enum role role, const char *name, uint64_t hash, uint64_t files)
@@ -113,6 +134,7 @@ table_want_role(struct table_wants *wants, const struct config *c, enum role rol
 	const struct table_role *r = table_role(role);
 	uint32_t count = (r->fds & FD_LISTEN) != 0 ? c->gateways : 1;
 	uint64_t hash = (r->fds & FD_LISTEN) != 0 ? config_hash_gateway(c) : 0;
+	uint64_t files = (r->fds & FD_LISTEN) != 0 ? table_gateway_files(&c->auth) : 0;
 	char name[NAME_MAX_LEN];
 
 	if ((r->fds & ROLE_EACH_BACKEND) != 0) {
@@ -136,7 +158,7 @@ table_want_role(struct table_wants *wants, const struct config *c, enum role rol
 			(void)snprintf(name, sizeof(name), "%s-%u", r->name, i);
 		else
 			(void)snprintf(name, sizeof(name), "%s", r->name);
-		table_want(wants, role, name, hash, 0);
+		table_want(wants, role, name, hash, files);
 	}
 }
 

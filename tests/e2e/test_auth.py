@@ -3,6 +3,7 @@
 import pytest
 from harness.daemon import Daemon, sim
 from harness.http import Raw, chat_bytes, error_of, simple_chat
+from harness.wait import until
 
 KEY = "lab-key-0123456789abcdef"
 
@@ -80,3 +81,25 @@ def test_a_keys_file_that_is_missing_or_open_to_all_is_told(daemon, tmp_path, mo
     d.wait_ready()
     r = d.chat("auto", options={"headers": {"authorization": f"Bearer {KEY}"}})
     assert r.status_code == 200, r.text
+
+
+def test_a_link_to_the_keys_may_lead_elsewhere(daemon, tmp_path):
+    """As whoever manages secrets lays it: the name here, the file in a folder of its own, and another
+    folder after a change."""
+    for n in ("one", "two"):
+        (tmp_path / n).mkdir()
+        (tmp_path / n / "keys").write_text(f"key-of-folder-{n}-0123456789\n")
+        (tmp_path / n / "keys").chmod(0o600)
+    (tmp_path / "etc").mkdir()
+    link = tmp_path / "etc" / "keys"
+    link.symlink_to(tmp_path / "one" / "keys")
+    d = daemon({"backends": [sim("s", models=["small"])], "auth": {"keys_file": str(link)}})
+    assert chat(d, authorization="Bearer key-of-folder-one-0123456789").status_code == 200
+    d.allow("keys_not_reloaded keep=old")  # by the gateway that is on its way out
+    link.unlink()
+    link.symlink_to(tmp_path / "two" / "keys")
+    d.reload()
+    until("the new keys are in force", lambda: chat(
+        d, authorization="Bearer key-of-folder-two-0123456789").status_code == 200)
+    until("the old ones are not", lambda: chat(
+        d, authorization="Bearer key-of-folder-one-0123456789").status_code == 401)

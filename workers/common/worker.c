@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <libgen.h>
+#include <limits.h>
 #include <malloc.h>
 #include <sched.h>
 #include <signal.h>
@@ -328,6 +329,21 @@ life_scorer_folders(const struct config *c, const char **paths, struct buf *text
 	return n;
 }
 
+/* The folder of a file of client keys, and the one in which it really lies where that name is a
+ * link. */
+static size_t
+life_key_folders(const char *file, const char **paths, char texts[2][PATH_MAX])
+{
+	if (file == NULL)
+		return 0;
+	(void)snprintf(texts[0], PATH_MAX, "%s", file);
+	paths[0] = dirname(texts[0]);
+	if (realpath(file, texts[1]) == NULL)
+		return 1;
+	paths[1] = dirname(texts[1]);
+	return 2;
+}
+
 /* Everything this worker may want to read later: the system's tables where it connects, and the key
  * and certificate files that the config gives to it and to nobody else. */
 static MUST enum err_code
@@ -340,8 +356,8 @@ life_sandbox_early(struct life *l, struct err *e)
 	const struct config_backend *own = config_backend(l->config, l->w.name);
 	const struct sandbox_spec *spec = &l->role->sandbox;
 	bool names = (spec->allow & SANDBOX_FILES) && (spec->allow & SANDBOX_CONNECT);
-	AUTO(buf_fini) struct buf keys = BUF_INIT, admin = BUF_INIT, model = BUF_INIT;
-	AUTO(buf_fini) struct buf scorers = BUF_INIT;
+	AUTO(buf_fini) struct buf model = BUF_INIT, scorers = BUF_INIT;
+	char keys[2][PATH_MAX], admin[2][PATH_MAX];
 	const char *paths[READABLE_MAX] = {NULL};
 	bool keeps;
 	size_t n = 0;
@@ -359,13 +375,9 @@ life_sandbox_early(struct life *l, struct err *e)
 	if ((spec->allow & SANDBOX_CONNECT) && own != NULL && own->ca_file != NULL)
 		paths[n++] = own->ca_file;
 	/* Client keys are read again at a reload, when the file may be another one of that name. */
-	if ((spec->allow & SANDBOX_ACCEPT) && l->config->auth.keys_file != NULL) {
-		buf_add_str(&keys, l->config->auth.keys_file);
-		paths[n++] = dirname(keys.data);
-	}
-	if ((spec->allow & SANDBOX_ACCEPT) && l->config->auth.admin_keys_file != NULL) {
-		buf_add_str(&admin, l->config->auth.admin_keys_file);
-		paths[n++] = dirname(admin.data);
+	if (spec->allow & SANDBOX_ACCEPT) {
+		n += life_key_folders(l->config->auth.keys_file, paths + n, keys);
+		n += life_key_folders(l->config->auth.admin_keys_file, paths + n, admin);
 	}
 	if (spec->allow & SANDBOX_ACCEPT)
 		n += life_scorer_folders(l->config, paths + n, &scorers);
