@@ -161,7 +161,7 @@ merge_read(struct buf *out, size_t *first_len, struct json v)
 		json_text(out, a);
 		*first_len = out->len;
 		json_text(out, b);
-		return a.type == JSON_STRING && b.type == JSON_STRING;
+		return a.type == JSON_STRING && b.type == JSON_STRING && out->len > 0;
 	}
 	json_text(out, v);
 	blank = out->len > 0 ? memchr(out->data, ' ', out->len) : NULL;

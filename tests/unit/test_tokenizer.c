@@ -370,6 +370,8 @@ Test(tokenizer, a_fault_names_the_file_the_key_and_what_is_supported)
 		{BPE("\"unk_token\":\"zz\","), "model.unk_token `zz` is not in the vocabulary"},
 		{"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[\"a b\"]}}",
 			"model.merges: a side or the result of `ab`"},
+		{"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"\":0},\"merges\":[[\"\",\"\"]]}}",
+			"model.merges: must be a list of pairs"},
 		{"{\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"(\"},"
 		 "\"content\":\"\"}}",
 			"test: pattern (: "},
