@@ -35,9 +35,16 @@ struct weights_head {
 	uint64_t image_bytes; /* from WEIGHTS_ALIGN on */
 };
 
-/* A hash over names, sizes, times, inodes and devices of the folder and the files in it (symbolic
- * links: of their targets). 0: the folder can't be read. Reads no file. */
+/* A hash over names, sizes, times, inodes and devices of the files in the folder and in folders of it
+ * that an encoder may read (symbolic links: of their targets). 0: the folder can't be read. Reads no
+ * file. */
 uint64_t weights_identity(const char *folder);
+
+/* Call fn for each of those files that lies outside of the folder, where a link leads to: a hub's
+ * cache is made of them. target: an absolute path without links. */
+struct stat;
+typedef void weights_link_fn(void *arg, const char *target, const struct stat *st);
+void weights_links(const char *folder, weights_link_fn *fn, void *arg);
 
 /* Loader: a new segment for an image of that many bytes. *image: where to pack, writable. */
 struct weights_draft {

@@ -1,17 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * weights_identity.c - which files a model's folder holds, without reading them
+ * weights_identity.c - which files a model's folder holds, and where they lie, without reading them
  */
 #include <dirent.h>
 #include <fcntl.h>
-#include <stdio.h>
+#include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/base/buf.h"
 #include "shm/weights.h"
 
 enum { IDENTITY_ENTRIES_MAX = 4096 };
+
+/* Told of a file by its path below the model's folder. */
+typedef void identity_file_fn(void *arg, const char *name, const struct stat *st);
 
 static uint64_t
 identity_mix(uint64_t hash, const void *data, size_t len)
@@ -36,47 +41,111 @@ identity_counts(const char *name)
 	return false;
 }
 
-static uint64_t
-identity_of_file(const char *name, const struct stat *st)
+/* The entries of folder/below (with a slash at its end, or ""): the files that count, or, for
+ * folders, those that hold more of them. false: it can't be read. */
+static bool
+identity_entries(
+	const char *folder, const char *below, bool folders, identity_file_fn *fn, void *arg)
+{
+	AUTO(buf_fini) struct buf path = BUF_INIT;
+	const struct dirent *entry;
+	struct stat st;
+	DIR *dir;
+
+	buf_addf(&path, "%s/%s", folder, below);
+	dir = opendir(buf_str(&path));
+	if (dir == NULL)
+		return false;
+	for (int i = 0; i < IDENTITY_ENTRIES_MAX && (entry = readdir(dir)) != NULL; i++) {
+		if (fstatat(dirfd(dir), entry->d_name, &st, 0) != 0)
+			continue;
+		buf_clear(&path);
+		buf_addf(&path, "%s%s", below, entry->d_name);
+		if (folders ? S_ISDIR(st.st_mode) && entry->d_name[0] != '.'
+			    : S_ISREG(st.st_mode) && identity_counts(entry->d_name))
+			fn(arg, buf_str(&path), &st);
+	}
+	(void)closedir(dir);
+	return true;
+}
+
+/* Whom to tell of the files, while folders are gone through. */
+struct identity_walk {
+	const char *folder;
+	identity_file_fn *fn;
+	void *arg;
+};
+
+static void
+identity_folder(void *arg, const char *name, const struct stat *st)
+{
+	const struct identity_walk *w = arg;
+	AUTO(buf_fini) struct buf below = BUF_INIT;
+
+	(void)st;
+	buf_addf(&below, "%s/", name);
+	(void)identity_entries(w->folder, buf_str(&below), false, w->fn, w->arg);
+}
+
+/* All files that count; sentence encoders keep each module in a folder of its own. */
+static bool
+identity_files(const char *folder, identity_file_fn *fn, void *arg)
+{
+	struct identity_walk w = {folder, fn, arg};
+
+	return identity_entries(folder, "", false, fn, arg) &&
+	       identity_entries(folder, "", true, identity_folder, &w);
+}
+
+/* A sum, because the order of entries means nothing. */
+static void
+identity_add(void *arg, const char *name, const struct stat *st)
 {
 	const uint64_t parts[] = {(uint64_t)st->st_dev, (uint64_t)st->st_ino, (uint64_t)st->st_size,
 		(uint64_t)st->st_mtim.tv_sec, (uint64_t)st->st_mtim.tv_nsec};
-	uint64_t hash = UINT64_C(0xcbf29ce484222325);
+	uint64_t hash = UINT64_C(0xcbf29ce484222325), *sum = arg;
 
 	hash = identity_mix(hash, name, strlen(name));
-	return identity_mix(hash, parts, sizeof(parts));
-}
-
-static uint64_t
-identity_of_entry(int folder, const char *name)
-{
-	char inner[300];
-	struct stat st;
-
-	if (fstatat(folder, name, &st, 0) != 0)
-		return 0;
-	if (S_ISREG(st.st_mode))
-		return identity_counts(name) ? identity_of_file(name, &st) : 0;
-	/* sentence encoders keep the config of each module in a folder of its own */
-	if (!S_ISDIR(st.st_mode) || name[0] == '.' ||
-		(size_t)snprintf(inner, sizeof(inner), "%s/config.json", name) >= sizeof(inner) ||
-		fstatat(folder, inner, &st, 0) != 0)
-		return 0;
-	return identity_of_file(inner, &st);
+	*sum += identity_mix(hash, parts, sizeof(parts));
 }
 
 uint64_t
 weights_identity(const char *folder)
 {
-	DIR *dir = opendir(folder);
 	uint64_t sum = 0;
-	const struct dirent *entry;
 
-	if (dir == NULL)
-		return 0;
-	/* A sum, because the order of entries means nothing. */
-	for (int i = 0; i < IDENTITY_ENTRIES_MAX && (entry = readdir(dir)) != NULL; i++)
-		sum += identity_of_entry(dirfd(dir), entry->d_name);
-	(void)closedir(dir);
-	return sum | 1;
+	return identity_files(folder, identity_add, &sum) ? sum | 1 : 0;
+}
+
+/* ---- files that lie elsewhere ---- */
+
+struct identity_links {
+	const char *folder;
+	char own[PATH_MAX]; /* the folder without links */
+	weights_link_fn *fn;
+	void *arg;
+};
+
+static void
+identity_link(void *arg, const char *name, const struct stat *st)
+{
+	const struct identity_links *l = arg;
+	AUTO(buf_fini) struct buf path = BUF_INIT;
+	size_t len = strlen(l->own);
+	char target[PATH_MAX];
+
+	buf_addf(&path, "%s/%s", l->folder, name);
+	if (realpath(buf_str(&path), target) == NULL ||
+		(strncmp(target, l->own, len) == 0 && target[len] == '/'))
+		return;
+	l->fn(l->arg, target, st);
+}
+
+void
+weights_links(const char *folder, weights_link_fn *fn, void *arg)
+{
+	struct identity_links l = {.folder = folder, .fn = fn, .arg = arg};
+
+	if (realpath(folder, l.own) != NULL)
+		(void)identity_files(folder, identity_link, &l);
 }

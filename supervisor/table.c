@@ -111,12 +111,32 @@ table_want(
 		row->index += wants->rows[i].role == role;
 }
 
+/* A sum, because the order of links means nothing. */
+static void
+table_on_link(void *arg, const char *target, const struct stat *st)
+{
+	const uint64_t odd = UINT64_C(0x9e3779b97f4a7c15);
+	uint64_t *sum = arg;
+
+	(void)target;
+	*sum += (((uint64_t)st->st_dev ^ odd) * odd ^ (uint64_t)st->st_ino) * odd;
+}
+
 /* The worker may look at other files in the same folder; where that is another one, or links in it
  * lead elsewhere, its sandbox does not admit them. */
+static uint64_t
+table_encoder_files(const struct config_encoder *c)
+{
+	uint64_t files = table_file(1, c->folder, false), links = 0;
+
+	weights_links(c->folder, table_on_link, &links);
+	return files == 0 ? 0 : (files + links) | 1;
+}
+
 static void
 table_want_encoder(struct table_wants *wants, enum role role, const struct config_encoder *c)
 {
-	uint64_t files = table_file(1, c->folder, false);
+	uint64_t files = table_encoder_files(c);
 	char name[NAME_MAX_LEN];
 
 	_Static_assert(

@@ -48,6 +48,22 @@ def copy_model(source, to):
     return to
 
 
+def copy_snapshot(source, cache, **more):
+    """A model as a hub's cache has it: links, replaced one by one, to files that lie elsewhere."""
+    blobs, folder = cache / "blobs", cache / "snapshots" / "main"
+    blobs.mkdir(parents=True, exist_ok=True)
+    files = {n: (source / n).read_bytes() for n in ("config.json", "tokenizer.json", "model.safetensors")}
+    for name, data in {**files, **more}.items():
+        blob = blobs / f"blob-{len(list(blobs.iterdir()))}"
+        blob.write_bytes(data)
+        link = folder / name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        new = link.with_name(f".{link.name}.new")
+        new.symlink_to(os.path.relpath(blob, link.parent))
+        os.replace(new, link)
+    return folder
+
+
 @pytest.fixture
 def model(tmp_path):
     return copy_model(LARGER, tmp_path / "model")
@@ -517,6 +533,30 @@ def test_a_folder_replaced_as_a_whole_is_read_by_new_processes(daemon, model, tm
         d.reload()
         until("answers of the new model", lambda: load.seen[(32,)] > 10)
     assert not load.bad, load.bad[:5]
+
+
+def test_a_snapshot_of_a_hub_cache_is_read_to_its_last_link(daemon, tmp_path):
+    """Its modules have folders of their own, with links in them."""
+    pooling = {"word_embedding_dimension": 128, "pooling_mode_cls_token": True}
+    modules = [{"path": path, "type": f"sentence_transformers.models.{kind}"}
+               for path, kind in (("", "Transformer"), ("1_Pooling", "Pooling"))]
+    folder = copy_snapshot(LARGER, tmp_path, **{"1_Pooling/config.json": json.dumps(pooling).encode(),
+                                                "modules.json": json.dumps(modules).encode()})
+    d = start(daemon, config(folder))
+    assert len(vectors(embed(d))[0]) == 128
+    assert (weights(d)["loads"], weights(d)["failures"]) == (1, 0)
+
+
+def test_links_that_lead_elsewhere_now_are_read_by_new_processes(daemon, tmp_path):
+    d = start(daemon, config(copy_snapshot(LARGER, tmp_path)))
+    wait_loaded(d)
+    with Load(d) as load:
+        until("under load", lambda: load.seen[(128,)] > 10)
+        copy_snapshot(SMALL, tmp_path)
+        d.reload()
+        until("answers of the new model", lambda: load.seen[(32,)] > 10)
+    assert not load.bad, load.bad[:5]
+    assert weights(d)["failures"] == 0
 
 
 def test_an_unchanged_folder_is_not_loaded_again(daemon, model):

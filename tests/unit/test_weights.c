@@ -169,14 +169,56 @@ Test(weights, identity_changes_with_the_files_that_count)
 	write_file(folder, "new", "abcd");
 	cr_assert_eq(rename(other, path), 0);
 	cr_assert_neq(weights_identity(folder), second, "another file under the same name");
-	for (size_t i = 0; i < 3; i++) {
-		static const char *const names[] = {
-			"config.json", "model.safetensors", "README.md"};
+	(void)snprintf(path, sizeof(path), "%s/0_Transformer", folder);
+	cr_assert_eq(mkdir(path, 0700), 0);
+	write_file(path, "model.safetensors", "abc");
+	first = weights_identity(folder);
+	cr_assert_neq(first, second, "a module has a folder of its own");
+	write_file(path, "model.safetensors", "abcd");
+	cr_assert_neq(weights_identity(folder), first, "and may have the weights in it");
+	for (size_t i = 0; i < 4; i++) {
+		static const char *const names[] = {"config.json", "model.safetensors", "README.md",
+			"0_Transformer/model.safetensors"};
 
 		(void)snprintf(path, sizeof(path), "%s/%s", folder, names[i]);
 		cr_assert_eq(unlink(path), 0);
 	}
+	(void)snprintf(path, sizeof(path), "%s/0_Transformer", folder);
+	cr_assert_eq(rmdir(path), 0);
 	cr_assert_eq(rmdir(folder), 0);
+}
+
+static void
+add_target(void *arg, const char *target, const struct stat *st)
+{
+	cr_assert(S_ISREG(st->st_mode));
+	(void)snprintf((char *)arg + strlen(arg), 200, "%s ", strrchr(target, '/') + 1);
+}
+
+Test(weights, links_out_of_the_folder_are_told)
+{
+	char folder[] = "/tmp/shunt-weights-XXXXXX", path[200], told[400] = "";
+	static const char *const names[] = {"blob", "m/1/config.json", "m/config.json", "m/a.json",
+		"m/nowhere.json", "m/own.json"};
+
+	cr_assert_not_null(mkdtemp(folder));
+	(void)snprintf(path, sizeof(path), "%s/m", folder);
+	cr_assert_eq(mkdir(path, 0700), 0);
+	(void)snprintf(path, sizeof(path), "%s/m/1", folder);
+	cr_assert_eq(mkdir(path, 0700), 0);
+	write_file(folder, "blob", "{}");
+	write_file(folder, "m/own.json", "{}");
+	cr_assert_eq(chdir(folder), 0);
+	cr_assert_eq(symlink("../../blob", "m/1/config.json"), 0);
+	cr_assert_eq(symlink("../blob", "m/config.json"), 0);
+	cr_assert_eq(symlink("own.json", "m/a.json"), 0);
+	cr_assert_eq(symlink("gone.json", "m/nowhere.json"), 0);
+	weights_links("m", add_target, told);
+	cr_assert_str_eq(told, "blob blob ");
+	weights_links("gone", add_target, told);
+	for (size_t i = 0; i < ARRAY_LEN(names); i++)
+		cr_assert_eq(unlink(names[i]), 0, "%s", names[i]);
+	cr_assert_eq(rmdir("m/1") + rmdir("m") + chdir("/") + rmdir(folder), 0);
 }
 
 /* ---- notes ---- */

@@ -2,15 +2,11 @@
 /*
  * encoders.c - which classifier to ask, and what one may read
  */
-#include <dirent.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "lib/base/buf.h"
 #include "lib/base/clock.h"
+#include "shm/weights.h"
 #include "workers/common/encoders.h"
 #include "workers/common/worker.h"
 
@@ -76,42 +72,38 @@ encoders_expected(const struct worker *w, const char *encoder)
 	return false;
 }
 
-/* Where the link at folder/name leads, as a path of its own; false: it is no link, or leads
- * nowhere. */
-static bool
-encoders_link(char out[PATH_MAX], const char *folder, int fd, const char *name)
-{
-	AUTO(buf_fini) struct buf path = BUF_INIT;
-	struct stat st;
+/* Targets of links, one behind the other. */
+struct encoders_targets {
+	struct buf *store;
+	size_t len, most;
+};
 
-	if (fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISLNK(st.st_mode))
-		return false;
-	buf_addf(&path, "%s/%s", folder, name);
-	return realpath(buf_str(&path), out) != NULL;
+static void
+encoders_on_link(void *arg, const char *target, const struct stat *st)
+{
+	struct encoders_targets *t = arg;
+
+	(void)st;
+	if (t->len == t->most)
+		return;
+	buf_add(t->store, target, strlen(target) + 1);
+	t->len++;
 }
 
 size_t
 encoders_paths(struct buf *store, const char **paths, size_t most, const struct config_encoder *c)
 {
-	const struct dirent *entry;
-	char target[PATH_MAX];
-	size_t n = 0, at = 0;
-	DIR *dir;
+	struct encoders_targets targets = {.store = store, .most = most - 1};
+	size_t at = 0;
 
-	if (c == NULL || most == 0 || (dir = opendir(c->folder)) == NULL)
+	if (c == NULL || most == 0)
 		return 0;
-	paths[n++] = c->folder;
-	while (n < most && (entry = readdir(dir)) != NULL) {
-		if (!encoders_link(target, c->folder, dirfd(dir), entry->d_name))
-			continue;
-		buf_add(store, target, strlen(target) + 1);
-		n++;
-	}
-	(void)closedir(dir);
+	weights_links(c->folder, encoders_on_link, &targets);
+	paths[0] = c->folder;
 	/* only now does the store stay where it is */
-	for (size_t i = 1; i < n; i++) {
+	for (size_t i = 1; i <= targets.len; i++) {
 		paths[i] = store->data + at;
 		at += strlen(paths[i]) + 1;
 	}
-	return n;
+	return 1 + targets.len;
 }
