@@ -253,6 +253,8 @@ run_replace(const struct pass *p)
 		buf_add(p->out, p->t->text + p->step->b.at, p->step->b.len);
 		if (p->out->len > TOKENIZER_STAGE_MAX)
 			return too_large(p->e);
+		if (begin == 0 && end > 0 && p->step->b.len == 0)
+			*p->first = false;
 		at = end;
 		from = end > begin ? end : end + 1;
 	}

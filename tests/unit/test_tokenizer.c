@@ -297,6 +297,11 @@ Test(tokenizer, digits_and_metaspace)
 					  "{\"type\":\"Metaspace\",\"replacement\":\"_\","
 					  "\"prepend_scheme\":\"first\"}]}"));
 	AUTO(kit_fini)
+	struct kit cut = kit_make(SPLIT("{\"type\":\"Metaspace\",\"replacement\":\"_\","
+					"\"prepend_scheme\":\"first\"},\"normalizer\":{\"type\":"
+					"\"Replace\",\"pattern\":{\"String\":\"-\"},"
+					"\"content\":\"\"}"));
+	AUTO(kit_fini)
 	struct kit whole = kit_make(SPLIT("{\"type\":\"Metaspace\",\"replacement\":\"_\","
 					  "\"split\":false}"));
 
@@ -304,6 +309,8 @@ Test(tokenizer, digits_and_metaspace)
 	expect(&runs, "a12b", NULL, PLAIN, "1 9 7");
 	expect(&first, "a-b", NULL, PLAIN, "10 7");
 	expect(&first, "a b", NULL, PLAIN, "10 11");
+	expect(&cut, "a- b", NULL, PLAIN, "10 11");
+	expect(&cut, "-a b", NULL, PLAIN, "1 11"); /* what is left is not the text's beginning */
 	expect(&whole, "a b", NULL, PLAIN, "12");
 }
 
