@@ -75,8 +75,11 @@ client_on_idle(void *arg)
 
 	if (c->model == NULL)
 		return;
-	if (engine_busy(c->engine) || c->queue.len > 0)
+	if (engine_busy(c->engine) || c->queue.len > 0) {
 		c->used_ns = clock_ns();
+		client_arm_idle(c);
+		return;
+	}
 	if (clock_ns() < c->used_ns + clock_ms_to_ns(c->config.idle_ms)) {
 		client_arm_idle(c);
 		return;
