@@ -198,16 +198,16 @@ keeper_elect(struct supervisor *s, struct segment *g)
 	struct weights_note n = {.kind = WEIGHTS_NOTE_LOAD};
 	struct seat *seat;
 
-	if (g->loader != KEEPER_NOBODY || s->phase != PHASE_RUNNING ||
+	if (g->loader != KEEPER_NOBODY ||
 		(!g->renew && (g->fd >= 0 || !keeper_is_waited_for(s, g))))
 		return;
-	if (clock_ns() < g->retry_ns) {
+	seat = s->phase == PHASE_RUNNING && clock_ns() >= g->retry_ns ? keeper_choose(s, g) : NULL;
+	if (seat == NULL) {
+		/* who waits is too early, or goes for good; the next one that says hello may be
+		 * asked */
 		keeper_refuse(s, g);
 		return;
 	}
-	seat = keeper_choose(s, g);
-	if (seat == NULL)
-		return; /* the next one that says hello is asked */
 	n.generation = g->last_generation + 1;
 	n.identity = weights_identity(g->folder);
 	if (!keeper_tell(seat, &n, -1))

@@ -429,6 +429,25 @@ def test_a_loader_killed_in_the_middle_is_replaced(daemon, tmp_path):
     assert (w["loads"], w["failures"], w["generation"], w["why"]) == (1, 1, 2, "")
 
 
+def test_processes_that_go_do_not_wait_for_a_model_that_nobody_loads(daemon, tmp_path, model):
+    """The config has another model now, and the one of the old processes that was loading dies."""
+    d = start(daemon, config(big_model(tmp_path / "big", layers=24), {"heartbeat_ms": "1m"},
+                             processes=2, preload=False))
+    old = {c.pid for c in d.workers("classifier")}
+    with ThreadPoolExecutor(4) as pool:
+        answers = [pool.submit(embed, d)]
+        loader = int(d.wait_log(r"weights_loading .*pid=(\d+)").group(1))
+        os.kill(loader, signal.SIGSTOP)
+        answers += [pool.submit(embed, d) for _ in range(3)]
+        until("the other one is asked, too", lambda: metric(d, "classifications_waiting") >= 2)
+        d.reload(encoders=[{"name": "mini", "folder": str(model), "processes": 2}])
+        for pid in old:
+            d.wait_log(rf"worker_draining .*pid={pid}\b")
+        os.kill(loader, signal.SIGKILL)
+        assert [len(vectors(a.result())[0]) for a in answers] == [128] * 4
+    until("the old processes are gone", lambda: not old & {c.pid for c in d.workers("classifier")})
+
+
 def test_loaders_that_keep_dying_are_told_and_tried_again_later(daemon, tmp_path):
     # Preloaded: each new process asks. Without waiting, so that the delay is told and not waited out.
     d = start(daemon, {**config(big_model(tmp_path / "big")), "breaker": {"wait_ms": 0}})

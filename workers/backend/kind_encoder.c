@@ -181,6 +181,11 @@ embedding_on_fail(struct backend *b, const struct msg *msg)
 
 	if (m == NULL)
 		return;
+	if (code == ERR_WORKER_DIED && ++m->deaths < DEATHS_MAX) {
+		embedding_ask(m); /* it goes; its successor may have the model */
+		call_flush_all(b);
+		return;
+	}
 	/* what can't be had here now may be had elsewhere: an error that cascades */
 	if (code == ERR_UNAVAILABLE || code == ERR_OK)
 		code = ERR_OVERLOADED;

@@ -116,7 +116,8 @@ client_on_polish(void *arg)
 		model_polish(c->model);
 }
 
-/* Whoever asked hears no path of a file: why it is so is in the log and in the status. */
+/* Whoever asked hears no path of a file: why it is so is in the log and in the status. One that
+ * goes says no more than that: another process may have the model. */
 static void
 client_fail_all(struct classifier *c, uint32_t retry_ms)
 {
@@ -124,7 +125,8 @@ client_fail_all(struct classifier *c, uint32_t retry_ms)
 
 	if (c->model != NULL)
 		return;
-	(void)err_set(&e, ERR_UNAVAILABLE, "encoder %s can't be loaded now", c->config.name);
+	(void)err_set(&e, c->w->draining ? ERR_WORKER_DIED : ERR_UNAVAILABLE,
+		"encoder %s can't be loaded now", c->config.name);
 	e.retry_after_ms = retry_ms;
 	classifier_fail_all(c, &e);
 }
@@ -167,6 +169,7 @@ client_on_refuse(struct classifier *c, const struct weights_note *n, int fd)
 	(void)fd;
 	c->wants = false;
 	client_fail_all(c, n->retry_ms);
+	classifier_pump(c); /* one that goes has nothing left to do */
 }
 
 /* ---- told to load ---- */
