@@ -3,26 +3,38 @@
  * encoder_folder.c - what a config alone can't tell: do the folders of its encoders hold a model?
  */
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "config/encoder_folder.h"
 #include "config/fault.h"
+#include "lib/base/buf.h"
 
-/* NULL: there is a model, as far as names tell. */
+static bool
+encoder_folder_has(const char *folder, const char *name)
+{
+	AUTO(buf_fini) struct buf path = BUF_INIT;
+	struct stat st;
+
+	buf_addf(&path, "%s/%s", folder, name);
+	return stat(buf_str(&path), &st) == 0;
+}
+
+/* NULL: there is a model, as far as names tell. Sentence encoders may keep each module, the
+ * transformer too, in a folder of its own that modules.json names. */
 static const char *
 encoder_folder_lacks(const char *folder)
 {
-	char file[512];
 	struct stat st;
 
 	if (stat(folder, &st) != 0)
 		return strerror(errno);
 	if (!S_ISDIR(st.st_mode))
 		return "is no folder";
-	(void)snprintf(file, sizeof(file), "%s/config.json", folder);
-	return stat(file, &st) != 0 ? "no config.json there" : NULL;
+	return encoder_folder_has(folder, "config.json") ||
+			       encoder_folder_has(folder, "modules.json")
+		       ? NULL
+		       : "no config.json there";
 }
 
 size_t

@@ -659,7 +659,11 @@ def test_a_classifier_is_locked_up(daemon, model):
 def test_check_tells_what_is_wrong_with_a_folder(daemon, tmp_path, model):
     d = daemon()
     (tmp_path / "empty").mkdir()
+    modules = tmp_path / "modules"  # sentence-transformers may keep the transformer in a folder, too
+    modules.mkdir()
+    (modules / "modules.json").write_text("[]")
     rows = [{"name": "good", "folder": str(model)}, {"name": "none", "folder": "nowhere"},
+            {"name": "good-modules", "folder": str(modules)},
             {"name": "empty", "folder": str(tmp_path / "empty")}]
     path = tmp_path / "check.yaml"
     path.write_text(json.dumps({"backends": [sim()], "encoders": rows}, indent=1))
