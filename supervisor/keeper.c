@@ -326,8 +326,10 @@ on_broken(struct supervisor *s, struct segment *g, struct seat *seat, const stru
 	int fd)
 {
 	(void)fd;
-	if (g->loader == seat->slot && n->generation == g->last_generation)
-		keeper_failed(s, g, KEEPER_SAID_BROKEN, n->text);
+	if (g->loader != seat->slot || n->generation != g->last_generation)
+		return;
+	s->load_failed = true;
+	keeper_failed(s, g, KEEPER_SAID_BROKEN, n->text);
 }
 
 static void

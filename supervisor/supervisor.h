@@ -105,6 +105,7 @@ struct supervisor {
 	uint64_t grace_until_ns; /* no heartbeat is missed before that: we were not running either */
 	bool rows_changed;	/* workers must be woken before the next wait */
 	bool unplaced;		/* a wanted worker found no free slot */
+	bool load_failed;	/* of a model: it may lie elsewhere than a sandbox admits */
 	bool announced;		/* READY=1 was sent */
 	uint64_t faults_seq; /* of the board's fault table when it was copied; 0: none was ever set */
 	struct fault_rules faults;
@@ -151,7 +152,8 @@ struct table_role {
 };
 const struct table_role *table_role(enum role role);
 void table_reconcile(struct supervisor *s);
-void table_place_rest(struct supervisor *s); /* wanted workers that found no slot before */
+/* Wanted workers that found no slot before, successors of those whose model lies elsewhere now. */
+void table_place_rest(struct supervisor *s);
 void table_retire_replaced(struct supervisor *s); /* those whose successor serves, or have none */
 
 /* reload.c: another config while running */

@@ -292,9 +292,29 @@ table_reconcile(struct supervisor *s)
 	table_retire_replaced(s);
 }
 
+/* Does the model of a classifier lie elsewhere than when that started? Its sandbox does not admit it. */
+static bool
+table_model_moved(const struct supervisor *s)
+{
+	for (unsigned i = 0; i < SLOTS_MAX; i++) {
+		const struct seat *seat = &s->seats[i];
+		const struct config_encoder *c = seat->wanted && seat->plan != 0
+							 ? config_encoder_of(s->config, seat->name)
+							 : NULL;
+		uint64_t files = c == NULL ? 0 : table_encoder_files(c);
+
+		if (files != 0 && files != seat->files)
+			return true;
+	}
+	return false;
+}
+
 void
 table_place_rest(struct supervisor *s)
 {
-	if (s->unplaced && s->phase == PHASE_RUNNING && table_find_empty(s) != NULL)
+	bool moved = s->load_failed && s->phase == PHASE_RUNNING && table_model_moved(s);
+
+	s->load_failed = false;
+	if ((s->unplaced || moved) && s->phase == PHASE_RUNNING && table_find_empty(s) != NULL)
 		table_reconcile(s);
 }

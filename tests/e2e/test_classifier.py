@@ -566,6 +566,17 @@ def test_a_snapshot_of_a_hub_cache_is_read_to_its_last_link(daemon, tmp_path):
     assert (weights(d)["loads"], weights(d)["failures"]) == (1, 0)
 
 
+def test_a_folder_that_comes_late_needs_no_reload(daemon, tmp_path):
+    """The sandbox of a process admits what was there when it started: another one must load."""
+    d = start(daemon, config(tmp_path / "late"))
+    d.allow("weights_failed")
+    d.wait_log("weights_failed")
+    copy_model(SMALL, tmp_path / "new").rename(tmp_path / "late")
+    until("loaded", lambda: embed(d).status_code == 200, 20, step=0.2)
+    assert weights(d)["loads"] == 1
+    until("its predecessor is gone", lambda: len(d.workers("classifier")) == 1)
+
+
 def test_links_that_lead_elsewhere_now_are_read_by_new_processes(daemon, tmp_path):
     d = start(daemon, config(copy_snapshot(LARGER, tmp_path)))
     wait_loaded(d)
