@@ -276,6 +276,23 @@ keeper_accept(struct supervisor *s, struct segment *g, const struct weights_note
 	keeper_elect(s, g); /* where the files have changed meanwhile */
 }
 
+/* When nobody has it mapped any more, the memory goes. Not when a classifier merely died. */
+static void
+keeper_drop_unused(struct supervisor *s, struct segment *g)
+{
+	for (unsigned i = 0; i < SLOTS_MAX; i++)
+		if (keeper_seat(s, g, i) != NULL &&
+			(s->seats[i].weights_maps != 0 || s->seats[i].weights_waits ||
+				s->seats[i].weights_given))
+			return;
+	if (g->fd < 0 || g->loader != KEEPER_NOBODY)
+		return;
+	log_info("weights_unloaded", "model=%s generation=%u bytes=%" PRIu64 " text=\"idle\"",
+		g->name, g->generation, g->bytes);
+	keeper_drop(g);
+	g->renew = false; /* whoever wants it next gets what is there then */
+}
+
 /* ---- notes from classifiers; fd is the handler's ---- */
 
 static void
@@ -330,6 +347,7 @@ on_broken(struct supervisor *s, struct segment *g, struct seat *seat, const stru
 		return;
 	s->load_failed = true;
 	keeper_failed(s, g, KEEPER_SAID_BROKEN, n->text);
+	keeper_drop_unused(s, g); /* they may have become idle meanwhile */
 }
 
 static void
@@ -343,8 +361,6 @@ on_maps(struct supervisor *s, struct segment *g, struct seat *seat, const struct
 	seat->weights_maps = n->generation;
 }
 
-/* Unused: when nobody has it mapped any more, the memory goes. Not when a classifier merely died.
- */
 static void
 on_idle(struct supervisor *s, struct segment *g, struct seat *seat, const struct weights_note *n,
 	int fd)
@@ -352,17 +368,7 @@ on_idle(struct supervisor *s, struct segment *g, struct seat *seat, const struct
 	(void)n;
 	(void)fd;
 	seat->weights_maps = 0;
-	for (unsigned i = 0; i < SLOTS_MAX; i++)
-		if (keeper_seat(s, g, i) != NULL &&
-			(s->seats[i].weights_maps != 0 || s->seats[i].weights_waits ||
-				s->seats[i].weights_given))
-			return;
-	if (g->fd < 0 || g->loader != KEEPER_NOBODY)
-		return;
-	log_info("weights_unloaded", "model=%s generation=%u bytes=%" PRIu64 " text=\"idle\"",
-		g->name, g->generation, g->bytes);
-	keeper_drop(g);
-	g->renew = false; /* whoever wants it next gets what is there then */
+	keeper_drop_unused(s, g);
 }
 
 static void

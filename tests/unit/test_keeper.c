@@ -430,6 +430,20 @@ Test(keeper, weights_that_were_idle_are_not_renewed)
 		cr_assert_eq(hears(i), WEIGHTS_NOTES);
 }
 
+Test(keeper, weights_that_became_idle_during_a_load_go_when_it_fails)
+{
+	load();
+	write_model("{\"another\": 1}");
+	keeper_renew(s);
+	cr_assert_eq(hears(0), WEIGHTS_NOTE_LOAD);
+	for (unsigned i = 0; i < SEATS; i++)
+		says(i, WEIGHTS_NOTE_IDLE, 0);
+	cr_assert_eq(shown().state, WEIGHTS_RENEWING);
+	says(0, WEIGHTS_NOTE_BROKEN, 2);
+	cr_assert_eq(shown().state, WEIGHTS_FAILED);
+	cr_assert_eq(shown().bytes, 0, "nobody has them mapped, nobody will say so again");
+}
+
 Test(keeper, the_row_is_free_when_the_last_classifier_has_gone)
 {
 	load();
