@@ -93,16 +93,24 @@ panic_on_signal(int sig, siginfo_t *info, void *context)
 	(void)raise(sig); /* SA_RESETHAND: the default action now ends the process */
 }
 
+static const int panic_signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
+
 void
 panic_catch_signals(void)
 {
-	static const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
 	struct sigaction sa;
 
 	memset(&sa, 0, sizeof(sa));
 	sa.sa_sigaction = panic_on_signal;
 	sa.sa_flags = SA_SIGINFO | SA_RESETHAND | SA_NODEFER;
 	(void)sigemptyset(&sa.sa_mask);
-	for (size_t i = 0; i < ARRAY_LEN(signals); i++)
-		(void)sigaction(signals[i], &sa, NULL);
+	for (size_t i = 0; i < ARRAY_LEN(panic_signals); i++)
+		(void)sigaction(panic_signals[i], &sa, NULL);
+}
+
+void
+panic_spare_signals(sigset_t *blocked)
+{
+	for (size_t i = 0; i < ARRAY_LEN(panic_signals); i++)
+		(void)sigdelset(blocked, panic_signals[i]);
 }

@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include <signal.h>
 #include <stddef.h>
 
 /* Send last words to text[0..size), NUL-terminated; NULL detaches. The memory stays the caller's
@@ -15,3 +16,7 @@ void panic_attach(char *text, size_t size);
 
 /* Catch SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT: write last words, then die of that signal. */
 void panic_catch_signals(void);
+
+/* Take these signals out of what a thread is going to block: a fault that is blocked ends the process
+ * without its handler, and so without last words. */
+void panic_spare_signals(sigset_t *blocked);

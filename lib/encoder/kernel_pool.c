@@ -23,6 +23,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "lib/base/panic.h"
+
 /* Looks at a word before sleeping: about 20 us, several times what a part of a small job lasts. */
 enum { LOOKS = 2000 };
 
@@ -124,15 +126,16 @@ kernel_pool_run(struct kernel_pool *p, kernel_pool_work *work, void *ctx)
 		wait_change(&p->left, left, &unused);
 }
 
-/* Signals are for the thread that made the pool. */
+/* Signals are for the thread that made the pool, but faults for their own. */
 static int
 start_helper(struct kernel_pool *p, pthread_t *thread)
 {
-	sigset_t all, before;
+	sigset_t others, before;
 	int error;
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
+	sigfillset(&others);
+	panic_spare_signals(&others);
+	pthread_sigmask(SIG_SETMASK, &others, &before);
 	error = pthread_create(thread, NULL, help, p);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	return error;

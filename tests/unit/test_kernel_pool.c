@@ -3,8 +3,13 @@
  * test_kernel_pool.c - parts of jobs among threads
  */
 #include <criterion/criterion.h>
+#include <signal.h>
 #include <stdatomic.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include "lib/base/panic.h"
 #include "lib/encoder/kernel_pool.h"
 
 enum { THREADS = 4, JOBS = 20000 };
@@ -70,4 +75,42 @@ Test(kernel_pool, parts_cover_everything_once)
 		}
 		cr_expect_eq(at, 23);
 	}
+}
+
+/* The maker of the pool waits here for the end that a helper brings. */
+static void
+fault_in_helper(void *ctx, uint32_t i, uint32_t threads)
+{
+	(void)ctx;
+	(void)i;
+	(void)threads;
+	while (gettid() == getpid())
+		pause();
+	__builtin_trap();
+}
+
+Test(kernel_pool, a_fault_in_a_helper_leaves_last_words, .timeout = 60)
+{
+	enum { SIZE = 256 };
+	char *words = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int status;
+	pid_t child;
+
+	cr_assert_neq(words, MAP_FAILED);
+	child = fork();
+	cr_assert_geq(child, 0);
+	if (child == 0) {
+		struct kernel_pool *pool = NULL;
+		struct err e;
+
+		panic_attach(words, SIZE);
+		panic_catch_signals();
+		if (kernel_pool_new(&pool, 2, &e) == ERR_OK)
+			kernel_pool_run(pool, fault_in_helper, NULL);
+		_exit(1);
+	}
+	cr_assert_eq(waitpid(child, &status, 0), child);
+	cr_expect(WIFSIGNALED(status) && WTERMSIG(status) == SIGILL);
+	cr_expect_eq(strncmp(words, "SIGILL at ", 10), 0, "last words: '%s'", words);
+	munmap(words, SIZE);
 }
