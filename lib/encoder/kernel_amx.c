@@ -6,16 +6,13 @@
  * by itself. A panel is two tiles wide. Four tiles of sums, two of the block and two of the panel
  * are all eight. A row of the panel is 16 units, 64 bytes of a block's row, for both dtypes.
  *
- * This source was verified on a machine without AMX, against a model of the instructions in C
- * (tests/unit/test_kernel_amx.c); the instructions themselves have not run on hardware in this
+ * Where a test machine has no AMX, these instructions are decoded from the bytes that the compiler
+ * emitted and carried out by a model (tests/unit/amx_model.h); they have not run on hardware in this
  * project's tests yet. They are taken only where CPUID has them and Linux grants them.
  */
 #include <string.h>
 
-#ifndef AMX_TILES
-#define AMX_TILES "lib/encoder/kernel_amx_tiles.h"
-#endif
-#include AMX_TILES
+#include "lib/encoder/kernel_amx_tiles.h"
 #include "lib/encoder/kernel_table.h"
 
 enum {

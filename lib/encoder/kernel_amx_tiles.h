@@ -4,7 +4,7 @@
  *
  * Inline assembly, because gcc 12's intrinsics let the optimizer drop stores that only a tile
  * instruction reads (the configuration first of all). Tiles are literal numbers 0..7.
- * tests/unit/amx_model.h is the same set in plain C, for machines without AMX.
+ * A machine without AMX runs them in tests all the same (tests/unit/amx_model.h).
  */
 #pragma once
 

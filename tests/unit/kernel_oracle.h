@@ -2,8 +2,7 @@
 /*
  * kernel_oracle.h - compare a kernel's ops with plain loops in double precision
  *
- * Shared by test_kernel.c (every kernel that runs here) and test_kernel_amx.c (the AMX source on a
- * model of its instructions). Each function fails the running test, naming kernel, shape and place.
+ * Each function fails the running test, naming kernel, shape and place.
  */
 #pragma once
 
