@@ -51,7 +51,7 @@ part_find(char name[NAME_MAX_HERE], const struct encoder_source *s, enum model_p
 	else
 		(void)snprintf(name, NAME_MAX_HERE, "%s%s%d.%s.%s", prefix, f->layers, layer,
 			f->parts[part], ending);
-	return safetensors_find(s->tensors, name);
+	return tensor_set_find(s->tensors, name);
 }
 
 /* The tensor of a part: ending, or the name that old checkpoints of TensorFlow have for it. */

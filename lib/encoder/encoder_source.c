@@ -17,7 +17,7 @@ encoder_close(struct encoder_source **s_p)
 	if (s == NULL)
 		return;
 	buf_fini(&s->tokenizer);
-	safetensors_free(&s->tensors);
+	tensor_set_free(&s->tensors);
 	model_config_fini(&s->config);
 	model_folder_close(&s->folder);
 	free(s);

@@ -13,7 +13,7 @@
 struct encoder_source {
 	struct model_folder *folder;
 	struct model_config config;
-	struct safetensors *tensors;
+	struct tensor_set *tensors;
 	const char *prefix; /* of this checkpoint's encoder tensors */
 	const struct kernel *kernel;
 	struct buf tokenizer; /* compiled; empty: there is none */

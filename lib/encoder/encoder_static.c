@@ -13,9 +13,9 @@
 static const struct tensor *
 find_table(const struct encoder_source *s)
 {
-	const struct tensor *t = safetensors_find(s->tensors, "embeddings");
+	const struct tensor *t = tensor_set_find(s->tensors, "embeddings");
 
-	return t != NULL ? t : safetensors_find(s->tensors, "embedding.weight");
+	return t != NULL ? t : tensor_set_find(s->tensors, "embedding.weight");
 }
 
 /* The id that model.unk_token (or Unigram's unk_id) of tokenizer.json names; vocab: none. */
@@ -104,8 +104,8 @@ read_sizes(struct encoder_source *s, const struct tensor *table, const struct te
 enum err_code
 encoder_look_static(struct encoder_source *s, struct err *e)
 {
-	const struct tensor *mapping = safetensors_find(s->tensors, "mapping");
-	const struct tensor *weights = safetensors_find(s->tensors, "weights");
+	const struct tensor *mapping = tensor_set_find(s->tensors, "mapping");
+	const struct tensor *weights = tensor_set_find(s->tensors, "weights");
 	enum err_code code = read_sizes(s, find_table(s), mapping, weights, e);
 
 	if (code == ERR_OK)
@@ -118,8 +118,8 @@ encoder_look_static(struct encoder_source *s, struct err *e)
 enum err_code
 encoder_pack_static(const struct encoder_source *s, char *image, struct err *e)
 {
-	const struct tensor *mapping = safetensors_find(s->tensors, "mapping");
-	const struct tensor *weights = safetensors_find(s->tensors, "weights");
+	const struct tensor *mapping = tensor_set_find(s->tensors, "mapping");
+	const struct tensor *weights = tensor_set_find(s->tensors, "weights");
 	const struct packed_layout *l = &s->layout;
 	enum err_code code = ERR_OK;
 

@@ -21,18 +21,18 @@ static const char model2vec[] = "{\"model_type\":\"model2vec\"}";
 static void
 fuzz_read(const char *data, size_t size)
 {
-	AUTO(safetensors_free) struct safetensors *s = NULL;
+	AUTO(tensor_set_free) struct tensor_set *s = NULL;
 	struct err e;
 
 	if (safetensors_parse(&s, "fuzz", data, size, &e) != ERR_OK)
 		return;
-	for (size_t i = 0; i < safetensors_count(s); i++) {
-		const struct tensor *t = safetensors_at(s, i);
+	for (size_t i = 0; i < tensor_set_count(s); i++) {
+		const struct tensor *t = tensor_set_at(s, i);
 		const char *begin = t->data;
 		float *floats;
 
 		CHECK(begin >= data && t->bytes <= size && begin + t->bytes <= data + size);
-		CHECK(safetensors_find(s, t->name) == t);
+		CHECK(tensor_set_find(s, t->name) == t);
 		CHECK(t->bytes == t->elements * tensor_dtype_bytes(t->dtype));
 		if (t->elements > 4096)
 			continue;

@@ -70,7 +70,7 @@ Test(safetensors, refuses_headers_that_lie)
 	AUTO(buf_fini) struct buf file = BUF_INIT;
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		struct safetensors *s = NULL;
+		struct tensor_set *s = NULL;
 		struct err e = {0};
 
 		file_make(&file, rows[i].header, rows[i].data_len);
@@ -78,7 +78,7 @@ Test(safetensors, refuses_headers_that_lie)
 			"%s", rows[i].header);
 		cr_expect(strstr(e.text, rows[i].want) != NULL && strstr(e.text, "FILE") != NULL,
 			"%s gives: %s", rows[i].header, e.text);
-		safetensors_free(&s);
+		tensor_set_free(&s);
 	}
 }
 
@@ -88,7 +88,7 @@ Test(safetensors, refuses_a_length_beyond_the_file)
 		'}'},
 				   longer[16] = {9, 0, 0, 0, 0, 0, 0, 0, '{', '}'},
 				   gguf[16] = {'G', 'G', 'U', 'F', 3};
-	struct safetensors *s = NULL;
+	struct tensor_set *s = NULL;
 	struct err e;
 
 	for (size_t len = 0; len < 8; len++)
@@ -102,7 +102,7 @@ Test(safetensors, refuses_a_length_beyond_the_file)
 Test(safetensors, finds_tensors_by_name_whatever_their_order)
 {
 	AUTO(buf_fini) struct buf file = BUF_INIT;
-	AUTO(safetensors_free) struct safetensors *s = NULL;
+	AUTO(tensor_set_free) struct tensor_set *s = NULL;
 	const struct tensor *t;
 	struct err e;
 
@@ -112,19 +112,19 @@ Test(safetensors, finds_tensors_by_name_whatever_their_order)
 			"4") "," TENSOR("a", "I32", "[]", "0", "4") "}   ",
 		16);
 	cr_assert_eq(safetensors_parse(&s, "FILE", file.data, file.len, &e), ERR_OK, "%s", e.text);
-	cr_expect_eq(safetensors_count(s), 3);
-	cr_expect_str_eq(safetensors_at(s, 0)->name, "a");
-	cr_expect_eq(safetensors_at(s, 0)->elements, 1);
-	t = safetensors_find(s, "z");
+	cr_expect_eq(tensor_set_count(s), 3);
+	cr_expect_str_eq(tensor_set_at(s, 0)->name, "a");
+	cr_expect_eq(tensor_set_at(s, 0)->elements, 1);
+	t = tensor_set_find(s, "z");
 	cr_assert(t != NULL);
 	cr_expect(t->rank == 2 && t->shape[0] == 2 && t->shape[1] == 3 && t->dtype == TENSOR_F16);
 	cr_expect_eq((const char *)t->data - file.data, (ptrdiff_t)file.len - 12);
-	cr_expect(safetensors_find(s, "y") == NULL);
+	cr_expect(tensor_set_find(s, "y") == NULL);
 }
 
 /* One folder in memory with an index over two files. */
 static enum err_code
-open_shards(struct safetensors **out, const char *index, struct err *e)
+open_shards(struct tensor_set **out, const char *index, struct err *e)
 {
 	AUTO(buf_fini) struct buf one = BUF_INIT;
 	AUTO(buf_fini) struct buf two = BUF_INIT;
@@ -149,7 +149,7 @@ open_shards(struct safetensors **out, const char *index, struct err *e)
 
 Test(safetensors, shards_are_one_set_of_tensors)
 {
-	AUTO(safetensors_free) struct safetensors *s = NULL;
+	AUTO(tensor_set_free) struct tensor_set *s = NULL;
 	struct err e;
 
 	cr_assert_eq(open_shards(&s,
@@ -157,8 +157,8 @@ Test(safetensors, shards_are_one_set_of_tensors)
 			     "\"a\":\"one.safetensors\",\"b\":\"two.safetensors\"}}",
 			     &e),
 		ERR_OK, "%s", e.text);
-	cr_expect_eq(safetensors_count(s), 2);
-	cr_expect(safetensors_find(s, "b") != NULL);
+	cr_expect_eq(tensor_set_count(s), 2);
+	cr_expect(tensor_set_find(s, "b") != NULL);
 }
 
 Test(safetensors, an_index_that_lies_is_refused)
@@ -180,13 +180,13 @@ Test(safetensors, an_index_that_lies_is_refused)
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		struct safetensors *s = NULL;
+		struct tensor_set *s = NULL;
 		struct err e = {0};
 
 		cr_expect_eq(open_shards(&s, rows[i].index, &e), ERR_CONFIG, "%s", rows[i].index);
 		cr_expect(strstr(e.text, rows[i].want) != NULL, "%s gives: %s", rows[i].index,
 			e.text);
-		safetensors_free(&s);
+		tensor_set_free(&s);
 	}
 }
 
@@ -219,7 +219,8 @@ Test(safetensors, values_become_floats_exactly)
 	cr_expect_eq(out[3], -128);
 	t.dtype = TENSOR_I64;
 	cr_expect_eq(tensor_floats(out, &t, 0, 4, &e), ERR_CONFIG);
-	cr_expect_str_eq(e.text, "FILE: tensor t is I64; weights can be F32, F16, BF16, F64 or I8");
+	cr_expect_str_eq(
+		e.text, "FILE: tensor t is I64; weights can be F32, F16, BF16, F64, I8 or Q8_0");
 }
 
 Test(safetensors, values_that_are_not_finite_are_refused)
@@ -262,7 +263,7 @@ Test(safetensors, reads_files_from_elsewhere)
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		AUTO(buf_fini) struct buf file = BUF_INIT;
-		AUTO(safetensors_free) struct safetensors *s = NULL;
+		AUTO(tensor_set_free) struct tensor_set *s = NULL;
 		char rest[128], path[512];
 		struct err e;
 
@@ -273,6 +274,6 @@ Test(safetensors, reads_files_from_elsewhere)
 		cr_assert_eq(file_read(&file, path, GOLDEN_MAX, &e), ERR_OK, "%s", e.text);
 		cr_expect_eq(
 			safetensors_parse(&s, path, file.data, file.len, &e), ERR_OK, "%s", e.text);
-		cr_expect_eq(s != NULL ? safetensors_count(s) : 0, rows[i].tensors);
+		cr_expect_eq(s != NULL ? tensor_set_count(s) : 0, rows[i].tensors);
 	}
 }
