@@ -78,3 +78,11 @@ file_shipped(struct buf *out, const char *name)
 	buf_clear(out);
 	return false;
 }
+
+bool
+file_ends(const char *name, const char *end)
+{
+	size_t len = strlen(name), tail = strlen(end);
+
+	return len > tail && strcmp(name + len - tail, end) == 0;
+}

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * file.h - read a whole file, find one that shunt ships
+ * file.h - read a whole file, find one that shunt ships, tell files by name
  */
 #pragma once
 
@@ -23,3 +23,6 @@ MUST enum err_code file_read(struct buf *out, const char *path, size_t max, stru
  * folder. False where there is none.
  */
 bool file_shipped(struct buf *out, const char *name);
+
+/* The name is longer than end, such as ".gguf", and ends in it. */
+bool file_ends(const char *name, const char *end);

@@ -10,7 +10,7 @@
 
 #include "lib/encoder/encoder_private.h"
 #include "lib/encoder/kernel_pool.h"
-#include "lib/encoder/safetensors.h"
+#include "lib/encoder/tensor.h"
 
 enum { LIMIT_BATCH_MAX = 4096, LIMIT_TOKENS_MAX = 1 << 20 };
 

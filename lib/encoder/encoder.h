@@ -2,8 +2,8 @@
 /*
  * encoder.h - a transformer encoder: a model folder once, forward passes for ever
  *
- * encoder_open reads config.json, the SafeTensors header(s) and tokenizer.json of a folder and says
- * how many bytes the packed form needs; encoder_pack writes that form, pointer-free, into memory
+ * encoder_open reads config.json, the SafeTensors header(s) and tokenizer.json of a folder, or what
+ * stands for them in a GGUF file (NAME.gguf: BERT only, without classes), and says how many bytes the packed form needs; encoder_pack writes that form, pointer-free, into memory
  * of the caller's (a weights segment, or malloc): tensors laid out for the kernels of this machine's
  * CPU, and the compiled tokenizer. encoder_attach looks at a packed form where it lies, checks every
  * offset, and copies nothing. Lower case names of architectures are those of config.json.
@@ -45,7 +45,7 @@ enum encoder_problem {
 
 enum encoder_pool { ENCODER_POOL_MODEL, ENCODER_POOL_MEAN, ENCODER_POOL_CLS };
 
-struct encoder_source; /* an opened model folder */
+struct encoder_source; /* an opened model folder or GGUF file */
 
 struct encoder_plan {
 	enum encoder_dtype dtype;
@@ -85,7 +85,7 @@ struct encoder_info {
 };
 const struct encoder_info *encoder_info(const struct encoder *enc);
 const char *encoder_label(const struct encoder *enc, uint32_t label); /* id2label, or "LABEL_n" */
-/* NULL where the folder had no tokenizer.json: only ids can be run. */
+/* NULL where a folder had no tokenizer.json: only ids can be run. */
 const struct tokenizer *encoder_tokenizer(const struct encoder *enc);
 /* How texts are encoded for this model: longest length, and whether with special tokens. */
 struct tokenizer_options encoder_tokenizer_options(const struct encoder *enc);

@@ -54,25 +54,33 @@ part_find(char name[NAME_MAX_HERE], const struct encoder_source *s, enum model_p
 	return tensor_set_find(s->tensors, name);
 }
 
+/* A table of one row may be a vector: GGUF does not tell them apart. */
+static bool
+shape_fits(const struct tensor *t, const struct part *part)
+{
+	if (part->columns == 0)
+		return t->rank == 1 && t->shape[0] == part->rows;
+	if (t->rank == 1 && part->rows == 1)
+		return t->shape[0] == part->columns;
+	return t->rank == 2 && t->shape[0] == part->rows && t->shape[1] == part->columns;
+}
+
 /* The tensor of a part: ending, or the name that old checkpoints of TensorFlow have for it. */
 static enum err_code
 part_tensor(const struct tensor **out, struct packer *p, const struct part *part,
 	const char *ending, const char *old)
 {
 	char name[NAME_MAX_HERE];
-	uint32_t rank = part->columns == 0 ? 1 : 2;
 	const struct tensor *t = part_find(name, p->s, part->part, part->layer, old);
 
 	if (t == NULL)
 		t = part_find(name, p->s, part->part, part->layer, ending);
 	if (t == NULL)
-		return err_set(p->e, ERR_CONFIG, "%s: tensor %s is missing",
-			model_folder_name(p->s->folder, "model.safetensors"), name);
-	if (t->rank != rank || t->shape[0] != part->rows ||
-		(rank == 2 && t->shape[1] != part->columns))
+		return err_set(p->e, ERR_CONFIG, "%s: tensor %s is missing", p->s->weights, name);
+	if (!shape_fits(t, part))
 		return err_set(p->e, ERR_CONFIG,
-			"%s: tensor %s has %u dimensions, %llu x %llu; config.json asks for %u x "
-			"%u",
+			"%s: tensor %s has %u dimensions, %llu x %llu; the model's sizes ask for "
+			"%u x %u",
 			t->file, name, t->rank, (unsigned long long)t->shape[0],
 			(unsigned long long)t->shape[1], part->rows, MAX(part->columns, 1));
 	p->parameters += t->elements;

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * encoder_source.c - open a model folder: config, tensors, tokenizer; then pack it
+ * encoder_source.c - open a model folder or GGUF file: config, tensors, tokenizer; then pack it
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "lib/encoder/encoder_source.h"
+#include "lib/encoder/safetensors.h"
 
 static const char tokenizer_json[] = "tokenizer.json";
 
@@ -83,21 +84,35 @@ fill_header(struct encoder_source *s)
 }
 
 static enum err_code
-compile_tokenizer(struct encoder_source *s, struct err *e)
+read_gguf(struct encoder_source *s, struct err *e)
+{
+	AUTO(gguf_fini) struct gguf g = {.what = NULL};
+
+	if (model_gguf_open(&g, s->folder, e) != ERR_OK ||
+		model_gguf_read(&s->config, &g, e) != ERR_OK)
+		return e->code;
+	s->weights = g.what;
+	s->tensors = g.tensors;
+	g.tensors = NULL;
+	return tokenizer_gguf_compile(&s->tokenizer, &g, e);
+}
+
+static enum err_code
+read_folder(struct encoder_source *s, struct err *e)
 {
 	struct model_file file;
-	enum err_code code =
-		model_folder_get(&file, s->folder, tokenizer_json, PACKED_TOKENIZER_MAX / 4, e);
 
-	if (code != ERR_OK || file.data == NULL)
-		return code;
-	code = tokenizer_compile(&s->tokenizer, model_folder_name(s->folder, tokenizer_json),
+	if (model_config_read(&s->config, s->folder, e) != ERR_OK)
+		return e->code;
+	s->weights = model_folder_name(s->folder, "model.safetensors");
+	if (safetensors_open(&s->tensors, s->folder, e) != ERR_OK ||
+		model_folder_get(&file, s->folder, tokenizer_json, PACKED_TOKENIZER_MAX / 4, e) !=
+			ERR_OK)
+		return e->code;
+	if (file.data == NULL)
+		return ERR_OK;
+	return tokenizer_compile(&s->tokenizer, model_folder_name(s->folder, tokenizer_json),
 		file.data, file.len, e);
-	if (code == ERR_OK && s->tokenizer.len > PACKED_TOKENIZER_MAX)
-		return err_set(e, ERR_CONFIG, "%s: too large",
-			model_folder_name(s->folder, tokenizer_json));
-	s->header.tokenizer_len = s->tokenizer.len;
-	return code;
 }
 
 static enum err_code
@@ -106,19 +121,18 @@ source_read(struct encoder_source *s, const struct encoder_plan *plan, struct er
 	enum err_code code = find_kernel(s, plan, e);
 
 	if (code == ERR_OK)
-		code = model_config_read(&s->config, s->folder, e);
-	if (code == ERR_OK)
-		code = safetensors_open(&s->tensors, s->folder, e);
+		code = model_folder_gguf(s->folder) != NULL ? read_gguf(s, e) : read_folder(s, e);
 	if (code != ERR_OK)
 		return code;
 	fill_header(s);
 	code = s->config.family != NULL ? encoder_look_transformer(s, e)
 					: encoder_look_static(s, e);
-	if (code == ERR_OK)
-		code = compile_tokenizer(s, e);
 	if (code != ERR_OK)
 		return code;
+	if (s->tokenizer.len > PACKED_TOKENIZER_MAX)
+		return err_set(e, ERR_CONFIG, "%s: its tokenizer is too large", s->weights);
 	name_labels(s);
+	s->header.tokenizer_len = s->tokenizer.len;
 	s->header.label_names_len = s->config.label_names.len;
 	s->layout = packed_layout(&s->header, s->kernel);
 	packed_seal(&s->header, &s->layout);

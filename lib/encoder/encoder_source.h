@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * encoder_source.h - an opened model folder, and its parts as tensors
+ * encoder_source.h - an opened model folder or GGUF file, and its parts as tensors
  *
  * Private to lib/encoder and its tests.
  */
 #pragma once
 
-#include "lib/encoder/model_config.h"
+#include "lib/encoder/model_gguf.h"
 #include "lib/encoder/packed.h"
-#include "lib/encoder/safetensors.h"
 
 struct encoder_source {
 	struct model_folder *folder;
 	struct model_config config;
 	struct tensor_set *tensors;
+	const char *weights; /* names the file that a missing tensor is missing in */
 	const char *prefix; /* of this checkpoint's encoder tensors */
 	const struct kernel *kernel;
 	struct buf tokenizer; /* compiled; empty: there is none */

@@ -84,8 +84,7 @@ read_sizes(struct encoder_source *s, const struct tensor *table, const struct te
 	struct packed_header *h = &s->header;
 
 	if (table == NULL)
-		return err_set(e, ERR_CONFIG, "%s: tensor embeddings is missing",
-			model_folder_name(s->folder, "model.safetensors"));
+		return err_set(e, ERR_CONFIG, "%s: tensor embeddings is missing", s->weights);
 	if (table->rank != 2 || table->shape[0] < 1 || table->shape[0] > MODEL_VOCAB_MAX ||
 		table->shape[1] < 1 || table->shape[1] > MODEL_HIDDEN_MAX ||
 		(mapping != NULL && (mapping->elements < 1 || mapping->elements > MODEL_VOCAB_MAX)))

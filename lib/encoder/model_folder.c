@@ -11,9 +11,12 @@
 #include <unistd.h>
 
 #include "lib/base/buf.h"
+#include "lib/base/file.h"
 #include "lib/encoder/model_folder.h"
 
 enum { JSON_FILE_MAX = 4 * 1024 * 1024 };
+
+static const char memory_gguf[] = "model.gguf";
 
 /* One name that was asked for; the list is short, a model has a dozen files. */
 struct entry {
@@ -25,6 +28,7 @@ struct entry {
 
 struct model_folder {
 	char *path; /* for messages, and to open on disk */
+	char *gguf; /* the one file of it that is the model; NULL: all of it is */
 	struct buf base; /* folder below it: "" or "name/" */
 	const struct model_memory_file *files; /* NULL: on disk */
 	size_t files_len;
@@ -50,6 +54,18 @@ folder_new(const char *path)
 	return f;
 }
 
+static void
+folder_of_file(struct model_folder **out, const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	AUTO(buf_fini) struct buf folder = BUF_INIT;
+
+	buf_add(&folder, path, slash != NULL ? (size_t)(slash - path) : 0);
+	*out = folder_new(slash != NULL ? buf_str(&folder) : ".");
+	(*out)->gguf = strdup(slash != NULL ? slash + 1 : path);
+	CHECK((*out)->gguf != NULL);
+}
+
 enum err_code
 model_folder_open(struct model_folder **out, const char *path, struct err *e)
 {
@@ -57,8 +73,12 @@ model_folder_open(struct model_folder **out, const char *path, struct err *e)
 
 	if (stat(path, &st) != 0)
 		return err_set(e, ERR_CONFIG, "%s: %s", path, strerror(errno));
+	if (S_ISREG(st.st_mode) && file_ends(path, ".gguf")) {
+		folder_of_file(out, path);
+		return ERR_OK;
+	}
 	if (!S_ISDIR(st.st_mode))
-		return err_set(e, ERR_CONFIG, "%s: not a folder", path);
+		return err_set(e, ERR_CONFIG, "%s: neither a folder nor a .gguf file", path);
 	*out = folder_new(path);
 	return ERR_OK;
 }
@@ -69,6 +89,9 @@ model_folder_memory(struct model_folder **out, const struct model_memory_file *f
 	*out = folder_new("memory");
 	(*out)->files = files;
 	(*out)->files_len = count;
+	for (size_t i = 0; i < count; i++)
+		if (strcmp(files[i].name, memory_gguf) == 0 && (*out)->gguf == NULL)
+			(*out)->gguf = strdup(memory_gguf);
 }
 
 void
@@ -88,6 +111,7 @@ model_folder_close(struct model_folder **f_p)
 		free(entry);
 	}
 	buf_fini(&f->base);
+	free(f->gguf);
 	free(f->path);
 	free(f);
 	*f_p = NULL;
@@ -116,6 +140,12 @@ folder_entry(struct model_folder *f, const char *name)
 	entry->next = f->entries;
 	f->entries = entry;
 	return entry;
+}
+
+const char *
+model_folder_gguf(const struct model_folder *f)
+{
+	return f->gguf;
 }
 
 const char *

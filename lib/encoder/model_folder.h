@@ -17,7 +17,7 @@ struct model_file {
 
 struct model_folder;
 
-/* A folder on disk. ERR_CONFIG: it is none. */
+/* A folder on disk, or a GGUF file (NAME.gguf), which is the whole model. ERR_CONFIG: it is none. */
 MUST enum err_code model_folder_open(struct model_folder **out, const char *path, struct err *e);
 
 /* name -> bytes; both must outlive the folder. */
@@ -32,6 +32,9 @@ void model_folder_close(struct model_folder **f_p);
 
 /* From now on names are those of files in the folder `below`; views stay valid. */
 void model_folder_descend(struct model_folder *f, const char *below);
+
+/* The name of the GGUF file that was opened (in memory: "model.gguf"); NULL: this is a folder. */
+const char *model_folder_gguf(const struct model_folder *f);
 
 /* "PATH/name", for messages; valid until the folder is closed. */
 const char *model_folder_name(struct model_folder *f, const char *name);

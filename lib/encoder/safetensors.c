@@ -146,7 +146,8 @@ add_file(struct tensor_set *s, const char *what, const void *data, size_t len, s
 		if (code != ERR_OK)
 			return code;
 	}
-	return tensor_set_cover(s, first, r.file, r.data, r.data_len, 1, e);
+	code = tensor_set_cover(s, first, r.data, r.data_len, 1, e);
+	return code != ERR_OK ? err_wrap(e, "%s", what) : ERR_OK;
 }
 
 enum err_code

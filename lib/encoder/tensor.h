@@ -83,11 +83,11 @@ void tensor_set_add(struct tensor_set *s, const struct tensor *t);
 
 /*
  * The tensors from index first on are one file's: each begins at the next multiple of align after
- * the one before, and less than align bytes are left of the len at data. ERR_CONFIG names one that
- * overlaps or has a hole before it.
+ * the one before, and less than align bytes are left of the len at data. ERR_CONFIG names the tensor
+ * that overlaps or has a hole before it, the caller the file.
  */
-MUST enum err_code tensor_set_cover(struct tensor_set *s, size_t first, const char *file,
-	const char *data, size_t len, size_t align, struct err *e);
+MUST enum err_code tensor_set_cover(struct tensor_set *s, size_t first, const char *data,
+	size_t len, size_t align, struct err *e);
 /* All are there: from now on they can be found. ERR_CONFIG: two have one name. */
 MUST enum err_code tensor_set_close(struct tensor_set *s, struct err *e);
 

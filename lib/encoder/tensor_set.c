@@ -101,11 +101,11 @@ by_name(const void *a, const void *b)
 }
 
 enum err_code
-tensor_set_cover(struct tensor_set *s, size_t first, const char *file, const char *data, size_t len,
-	size_t align, struct err *e)
+tensor_set_cover(struct tensor_set *s, size_t first, const char *data, size_t len, size_t align,
+	struct err *e)
 {
-	struct tensor *t = s->tensors + first;
 	size_t count = s->len - first, at = 0;
+	struct tensor *t = count > 0 ? s->tensors + first : NULL;
 
 	if (count > 0)
 		qsort(t, count, sizeof(*t), by_data);
@@ -114,14 +114,13 @@ tensor_set_cover(struct tensor_set *s, size_t first, const char *file, const cha
 		size_t want = at + (align - at % align) % align;
 
 		if (here != want)
-			return err_set(e, ERR_CONFIG, "%s: tensor %.120s %s", file, t[i].name,
+			return err_set(e, ERR_CONFIG, "tensor %.120s %s", t[i].name,
 				here < want ? "overlaps another one"
 					    : "has bytes before it that belong to none");
 		at = here + t[i].bytes;
 	}
 	if (len - at >= align)
-		return err_set(e, ERR_CONFIG, "%s: %zu bytes at the end belong to no tensor", file,
-			len - at);
+		return err_set(e, ERR_CONFIG, "%zu bytes at the end belong to no tensor", len - at);
 	return ERR_OK;
 }
 

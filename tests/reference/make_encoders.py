@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """make_encoders.py - random checkpoints of every supported architecture, and what `transformers` makes of them
 
-    python3 -m venv DIR && DIR/bin/pip install torch transformers
+    python3 -m venv DIR && DIR/bin/pip install torch transformers gguf
     DIR/bin/python tests/reference/make_encoders.py                       the committed fixtures, anew
     DIR/bin/python tests/reference/make_encoders.py --full --out FOLDER   real sizes (2 GB), not committed
     SHUNT_REFERENCE_DIR=FOLDER build/tests/unit/test_encoder              checks those too
 
-A fixture is a model folder and golden.jsonl: token ids (and segments), and the logits, mean and first-token
+A fixture is a model folder, or one with model.gguf, and golden.jsonl: token ids (and segments), and the logits, mean and first-token
 hidden states that the reference computes in float32. The unit test test_encoder compares shunt with them, so
 the plain suite checks every architecture without torch. Weights are wide (not the usual 0.02) so that every
 part matters: counting positions from 0 in a RoBERTa moves its outputs by far more than the tolerance, and
@@ -18,6 +18,7 @@ import json
 import shutil
 from pathlib import Path
 
+import gguf
 import torch
 import transformers
 from safetensors.torch import save_file
@@ -57,6 +58,12 @@ FIXTURES = {
                   config={**TINY, "max_position_embeddings": 200}),
     "mpnet-classifier": dict(cls="MPNetForSequenceClassification", store=torch.float16,
                              config={**TINY, "num_labels": 4}),
+    # one GGUF file each; Q8_0 takes rows of 32
+    "bert-gguf-f16": dict(cls="BertModel", config={**TINY, "type_vocab_size": 1}, gguf="F16", pooling=CLS,
+                          special_ids=True),
+    "bert-gguf-q8": dict(cls="BertModel", gguf="Q8_0", pooling=MEAN,
+                         config={**TINY, "hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 64,
+                                 "num_hidden_layers": 1}),
 }
 FULL = {
     "bert-base": dict(cls="BertModel", config={**BASE, "vocab_size": 30522}),
@@ -124,6 +131,59 @@ def save_sentence_files(folder, spec):
         (folder / "sentence_bert_config.json").write_text(text + "\n")
 
 
+# A vocabulary of 40, as GGUF writes WordPiece: U+2581 begins a word.
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+WORDS = [*SPECIAL, *"\u2581the \u2581shunt \u2581router s ing \u2581a \u2581b \u2581c a b c \u2581. \u2581!".split()]
+GGUF_NAMES = [("embeddings.word_embeddings", "token_embd"), ("embeddings.position_embeddings", "position_embd"),
+              ("embeddings.token_type_embeddings", "token_types"), ("embeddings.LayerNorm", "token_embd_norm"),
+              ("encoder.layer.", "blk."), ("attention.self.query", "attn_q"), ("attention.self.key", "attn_k"),
+              ("attention.self.value", "attn_v"), ("attention.output.dense", "attn_output"),
+              ("attention.output.LayerNorm", "attn_output_norm"), ("intermediate.dense", "ffn_up"),
+              ("output.dense", "ffn_down"), ("output.LayerNorm", "layer_output_norm")]
+
+
+def gguf_stored(name, t, kind):
+    """A tensor in the format's numbers: matrices but not the small tables are in the file's type."""
+    plain = t.dim() < 2 or "position_emb" in name or "token_type" in name
+    kind = gguf.GGMLQuantizationType[kind if not plain else "F32"]
+    return kind, gguf.quants.quantize(t.float().numpy(), kind)
+
+
+def gguf_rounded(name, t, kind):
+    kind, data = gguf_stored(name, t, kind)
+    return torch.from_numpy(gguf.quants.dequantize(data, kind).copy()).reshape(t.shape)
+
+
+def save_gguf(folder, config, tensors, spec):
+    """What llama.cpp's converter writes of a BERT."""
+    w = gguf.GGUFWriter(folder / "model.gguf", "bert")
+    w.add_block_count(config.num_hidden_layers)
+    w.add_context_length(config.max_position_embeddings)
+    w.add_embedding_length(config.hidden_size)
+    w.add_feed_forward_length(config.intermediate_size)
+    w.add_head_count(config.num_attention_heads)
+    w.add_layer_norm_eps(config.layer_norm_eps)
+    w.add_causal_attention(False)
+    w.add_pooling_type(gguf.PoolingType.CLS if spec["pooling"] is CLS else gguf.PoolingType.MEAN)
+    w.add_tokenizer_model("bert")
+    w.add_token_type_count(config.type_vocab_size)
+    w.add_token_list(WORDS + [f"[PAD{i}]" for i in range(len(WORDS), config.vocab_size)])
+    w.add_token_types([3] * len(SPECIAL) + [1] * (len(WORDS) - len(SPECIAL)) + [5] * (config.vocab_size - len(WORDS)))
+    if spec.get("special_ids"):  # else by their texts; llama.cpp would take them for 100 to 103
+        for add, i in zip((w.add_pad_token_id, w.add_unk_token_id, w.add_bos_token_id, w.add_sep_token_id,
+                           w.add_mask_token_id), range(len(SPECIAL))):
+            add(i)
+    for name, t in tensors.items():
+        kind, data = gguf_stored(name, t, spec["gguf"])
+        for ours, theirs in GGUF_NAMES:
+            name = name.replace(ours, theirs)
+        w.add_tensor(name, data.squeeze(), raw_dtype=kind)
+    w.write_header_to_file()
+    w.write_kv_data_to_file()
+    w.write_tensors_to_file()
+    w.close()
+
+
 def texts(config, spec, longest):
     """Ids and segments: several lengths up to the longest, among them the padding id in the middle."""
     pad = config.pad_token_id if config.pad_token_id is not None else 0
@@ -153,23 +213,7 @@ def golden_row(model, ids, types):
     return row
 
 
-def make(folder, spec, full):
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    cls = getattr(transformers, spec["cls"])
-    config = cls.config_class(attn_implementation="eager", **spec["config"])
-    config.architectures = [spec["cls"]]
-    model = cls(config).eval().float()
-    randomize(model, full)
-    store = spec.get("store", torch.float32)
-    for p in model.parameters():
-        p.data = p.data.to(store).float()
-    # Not the pooler of a bare encoder, not the head of a masked language model: shunt reads neither.
-    kept = {n: t.to(store).contiguous() for n, t in model.state_dict().items()
-            if not n.startswith("cls.") and not (n.startswith("pooler.")) and t.dtype.is_floating_point}
-    if spec.get("old_names"):
-        kept = {renamed(n): t for n, t in kept.items()}
-    save_weights(folder, kept, spec.get("shards", 1))
+def save_config(folder, config, spec):
     text = json.dumps(config.to_diff_dict(), indent=1, default=str)
     # to_diff_dict leaves defaults out; sizes are always told
     full_config = {**json.loads(config.to_json_string(use_diff=False)), **json.loads(text)}
@@ -180,6 +224,29 @@ def make(folder, spec, full):
     small = {k: full_config[k] for k in wanted if k in full_config and full_config[k] is not None}
     (folder / "config.json").write_text(json.dumps(small, indent=1) + "\n")
     save_sentence_files(folder, spec)
+
+
+def make(folder, spec, full):
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    cls = getattr(transformers, spec["cls"])
+    config = cls.config_class(attn_implementation="eager", **spec["config"])
+    config.architectures = [spec["cls"]]
+    model = cls(config).eval().float()
+    randomize(model, full)
+    store = spec.get("store", torch.float32)
+    for name, p in model.named_parameters():
+        p.data = gguf_rounded(name, p.data, spec["gguf"]) if "gguf" in spec else p.data.to(store).float()
+    # Not the pooler of a bare encoder, not the head of a masked language model: shunt reads neither.
+    kept = {n: t.to(store).contiguous() for n, t in model.state_dict().items()
+            if not n.startswith("cls.") and not (n.startswith("pooler.")) and t.dtype.is_floating_point}
+    if spec.get("old_names"):
+        kept = {renamed(n): t for n, t in kept.items()}
+    if "gguf" in spec:
+        save_gguf(folder, config, kept, spec)
+    else:
+        save_weights(folder, kept, spec.get("shards", 1))
+        save_config(folder, config, spec)
     offset = config.pad_token_id + 1 if config.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet") else 0
     longest = min(config.max_position_embeddings - offset, spec.get("length", 10**9))
     with open(folder / "golden.jsonl", "w") as f:

@@ -169,6 +169,11 @@ Test(weights, identity_changes_with_the_files_that_count)
 	write_file(folder, "new", "abcd");
 	cr_assert_eq(rename(other, path), 0);
 	cr_assert_neq(weights_identity(folder), second, "another file under the same name");
+	first = weights_identity(path);
+	cr_assert_neq(first, 0, "a file may be the whole model");
+	write_file(folder, "model.safetensors", "abc");
+	cr_assert_neq(weights_identity(path), first);
+	second = weights_identity(folder);
 	(void)snprintf(path, sizeof(path), "%s/0_Transformer", folder);
 	cr_assert_eq(mkdir(path, 0700), 0);
 	write_file(path, "model.safetensors", "abc");
