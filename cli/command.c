@@ -129,9 +129,10 @@ static const struct option_row {
 		"write a page with the verdict and a timeline"},
 	{{"minutes", required_argument, NULL, 'U'}, "N", "how long; 1"},
 	{{"tokenizer", required_argument, NULL, 'T'}, "DIR",
-		"folder with a tokenizer.json, or the file"},
+		"folder with a tokenizer.json, or that file; or a BERT's GGUF file, NAME.gguf"},
 	{{"model", required_argument, NULL, 'M'}, "DIR",
-		"folder with config.json, model.safetensors and tokenizer.json"},
+		"folder with config.json, model.safetensors and tokenizer.json; or a BERT's GGUF "
+		"file, NAME.gguf"},
 	{{"pool", required_argument, NULL, 'L'}, "KIND",
 		"mean or cls; as the model's files say"},
 	{{"dtype", required_argument, NULL, 'D'}, "TYPE",

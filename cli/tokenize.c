@@ -8,7 +8,9 @@
 
 #include "cli/text_lines.h"
 #include "lib/base/buf.h"
+#include "lib/base/file.h"
 #include "lib/base/json.h"
+#include "lib/encoder/model_gguf.h"
 
 enum { FILE_MAX = 256 << 20 };
 
@@ -33,7 +35,7 @@ session_fini(struct session *s)
 
 /* tokenizer.json of the folder, or the file itself. */
 static enum err_code
-file_read(struct buf *out, struct buf *path, const char *where, struct err *e)
+json_read(struct buf *out, struct buf *path, const char *where, struct err *e)
 {
 	struct stat st;
 	char piece[65536];
@@ -59,14 +61,36 @@ file_read(struct buf *out, struct buf *path, const char *where, struct err *e)
 }
 
 static enum err_code
-session_open(struct session *s, const char *where, struct err *e)
+gguf_compile(struct buf *image, const char *where, struct err *e)
+{
+	AUTO(model_folder_close) struct model_folder *folder = NULL;
+	AUTO(gguf_fini) struct gguf g = {.what = NULL};
+
+	if (model_folder_open(&folder, where, e) != ERR_OK ||
+		model_gguf_open(&g, folder, e) != ERR_OK)
+		return e->code;
+	return tokenizer_gguf_compile(image, &g, e);
+}
+
+static enum err_code
+json_compile(struct buf *image, const char *where, struct err *e)
 {
 	AUTO(buf_fini) struct buf json = BUF_INIT;
 	AUTO(buf_fini) struct buf path = BUF_INIT;
 
-	if (file_read(&json, &path, where, e) != ERR_OK ||
-		tokenizer_compile(&s->image, buf_str(&path), buf_str(&json), json.len, e) != ERR_OK)
+	if (json_read(&json, &path, where, e) != ERR_OK)
 		return e->code;
+	return tokenizer_compile(image, buf_str(&path), buf_str(&json), json.len, e);
+}
+
+static enum err_code
+session_open(struct session *s, const char *where, struct err *e)
+{
+	enum err_code code = file_ends(where, ".gguf") ? gguf_compile(&s->image, where, e)
+						       : json_compile(&s->image, where, e);
+
+	if (code != ERR_OK)
+		return code;
 	s->scratch = tokenizer_scratch_new();
 	return tokenizer_attach(&s->tokenizer, s->image.data, s->image.len, e);
 }

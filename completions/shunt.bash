@@ -30,7 +30,7 @@ _shunt() {
 		return
 		;;
 	--tokenizer | --model | --encoder)
-		mapfile -t COMPREPLY < <(compgen -d -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		return
 		;;
 	-c | --config | --data | --train-data | --prices | --plot | --out | --image | --trace | --replay | --html)

@@ -9,6 +9,7 @@
 #include "config/encoder_folder.h"
 #include "config/fault.h"
 #include "lib/base/buf.h"
+#include "lib/base/file.h"
 
 static bool
 encoder_folder_has(const char *folder, const char *name)
@@ -29,8 +30,10 @@ encoder_folder_lacks(const char *folder)
 
 	if (stat(folder, &st) != 0)
 		return strerror(errno);
+	if (S_ISREG(st.st_mode) && file_ends(folder, ".gguf"))
+		return NULL;
 	if (!S_ISDIR(st.st_mode))
-		return "is no folder";
+		return "is neither a folder nor a .gguf file";
 	return encoder_folder_has(folder, "config.json") ||
 			       encoder_folder_has(folder, "modules.json")
 		       ? NULL

@@ -224,12 +224,13 @@ CONFIG_LIST(SIM, models, MODELS, sim.models, NONE, NOT_SAID, 64,
 	"what it serves; default: one model with the backend's name")
 
 CONFIG_ROW_SECTION(ENCODER, struct config_encoder, "encoders[]",
-	"A model of the BERT family in a folder of Hugging Face's form. Its worker processes share "
-	"one copy of the weights.")
+	"A model of the BERT family in a folder of Hugging Face's form, or a BERT in a GGUF file. Its "
+	"worker processes share one copy of the weights.")
 CONFIG_KEY(ENCODER, name, NAME, name, REQUIRED, 0, 0, "",
 	"unique among encoders; at most 56 bytes; what scorers and backends of kind encoder refer to")
 CONFIG_KEY(ENCODER, folder, PATH, folder, REQUIRED, 0, 0, "",
-	"with config.json, tokenizer.json and the SafeTensors file or files")
+	"with config.json, tokenizer.json and the SafeTensors file or files; or a file NAME.gguf, as "
+	"llama.cpp's converter makes it of a BERT in F32, F16, BF16 or Q8_0: embeddings, no classes")
 CONFIG_KEY(ENCODER, dtype, DTYPE, dtype, "auto", 0, 0, "", "what the weights are repacked to")
 CONFIG_KEY(ENCODER, isa, ISA, isa, "auto", 0, 0, "", "instruction set of the kernels")
 CONFIG_KEY(ENCODER, processes, COUNT, processes, "1", 1, 16, "",

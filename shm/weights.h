@@ -36,8 +36,8 @@ struct weights_head {
 };
 
 /* A hash over names, sizes, times, inodes and devices of the files in the folder and in folders of it
- * that an encoder may read (symbolic links: of their targets). 0: the folder can't be read. Reads no
- * file. */
+ * that an encoder may read (symbolic links: of their targets), or of the one file. 0: it can't be
+ * read. Reads no file. */
 uint64_t weights_identity(const char *folder);
 
 /* Call fn for each of those files that lies outside of the folder, where a link leads to: a hub's

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * weights_identity.c - which files a model's folder holds, and where they lie, without reading them
+ * weights_identity.c - which files a model's folder holds, or which file it is, and where they lie,
+ * without reading them
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -11,6 +12,7 @@
 #include <unistd.h>
 
 #include "lib/base/buf.h"
+#include "lib/base/file.h"
 #include "shm/weights.h"
 
 enum { IDENTITY_ENTRIES_MAX = 4096 };
@@ -33,10 +35,9 @@ static bool
 identity_counts(const char *name)
 {
 	static const char *const ends[] = {".json", ".safetensors", ".gguf", ".txt"};
-	size_t len = strlen(name);
 
 	for (size_t i = 0; i < ARRAY_LEN(ends); i++)
-		if (len > strlen(ends[i]) && strcmp(name + len - strlen(ends[i]), ends[i]) == 0)
+		if (file_ends(name, ends[i]))
 			return true;
 	return false;
 }
@@ -113,8 +114,13 @@ uint64_t
 weights_identity(const char *folder)
 {
 	uint64_t sum = 0;
+	struct stat st;
 
-	return identity_files(folder, identity_add, &sum) ? sum | 1 : 0;
+	if (stat(folder, &st) == 0 && S_ISREG(st.st_mode))
+		identity_add(&sum, "", &st);
+	else if (!identity_files(folder, identity_add, &sum))
+		return 0;
+	return sum | 1;
 }
 
 /* ---- files that lie elsewhere ---- */

@@ -25,10 +25,11 @@ import httpx
 import pytest
 from harness import procs
 from harness.daemon import sim
-from harness.paths import BUILD, DATA, SLOW
+from harness.paths import BUILD, DATA, ROOT, SLOW
 from harness.wait import until
 
 MODELS = DATA / "models"
+GGUF = [ROOT / f"tests/fixtures/encoder/bert-gguf-{kind}/model.gguf" for kind in ("q8", "f16")]
 SMALL = MODELS / "tiny-random-BertForSequenceClassification"  # 32 dimensions
 LARGER = MODELS / "prompt-domain-bert-tiny"  # 128 dimensions, 17 MB
 KILLS = int(os.environ.get("SHUNT_CLASSIFIER_KILLS", "15"))
@@ -542,6 +543,28 @@ def test_a_damaged_successor_leaves_the_old_model_serving(daemon, model):
     until("the mended one, without being asked", lambda: len(vectors(embed(d))[0]) == 32, 20)
 
 
+def test_a_gguf_file_serves_and_is_replaced_by_another_of_its_name(daemon, tmp_path):
+    file = tmp_path / "mini.gguf"
+    shutil.copyfile(GGUF[0], file)
+    d = start(daemon, config(file))
+    wait_loaded(d)
+    alone = subprocess.run([BUILD / "shunt", "encode", "--model", file, "--dtype", "bf16"], input="The shunt",
+                           capture_output=True, text=True, timeout=20, check=True).stdout
+    assert close(vectors(embed(d, "The shunt"))[0], json.loads(alone)["embedding"], 1e-2)
+    d.allow("weights_failed")
+    shutil.copyfile(GGUF[1], tmp_path / "new")
+    with open(tmp_path / "new", "r+b") as f:
+        f.truncate(5000)
+    os.replace(tmp_path / "new", file)
+    d.reload()
+    d.wait_log(r"weights_failed .*mini\.gguf: tensor ")
+    assert len(vectors(embed(d))[0]) == 32, "the old one serves"
+    shutil.copyfile(GGUF[1], tmp_path / "new")
+    os.replace(tmp_path / "new", file)
+    d.reload()
+    until("answers of the new model", lambda: len(vectors(embed(d))[0]) == 24)
+
+
 def test_a_folder_replaced_as_a_whole_is_read_by_new_processes(daemon, model, tmp_path):
     d = start(daemon, config(model))
     wait_loaded(d)
@@ -675,7 +698,8 @@ def test_check_tells_what_is_wrong_with_a_folder(daemon, tmp_path, model):
     (modules / "modules.json").write_text("[]")
     rows = [{"name": "good", "folder": str(model)}, {"name": "none", "folder": "nowhere"},
             {"name": "good-modules", "folder": str(modules)},
-            {"name": "empty", "folder": str(tmp_path / "empty")}]
+            {"name": "empty", "folder": str(tmp_path / "empty")},
+            {"name": "gguf", "folder": str(GGUF[0])}, {"name": "file", "folder": __file__}]
     path = tmp_path / "check.yaml"
     path.write_text(json.dumps({"backends": [sim()], "encoders": rows}, indent=1))
     done = subprocess.run([BUILD / "shuntd", "-c", path, "--check"], capture_output=True, text=True,
@@ -684,6 +708,7 @@ def test_check_tells_what_is_wrong_with_a_folder(daemon, tmp_path, model):
     assert (shunt.returncode, shunt.stdout) == (1, done.stdout)
     assert done.returncode == 1
     assert "nowhere" in done.stdout and "empty: no config.json there" in done.stdout
-    assert "good" not in done.stdout and len(done.stdout.splitlines()) == 2
+    assert f"{__file__}: is neither a folder nor a .gguf file" in done.stdout
+    assert "good" not in done.stdout and len(done.stdout.splitlines()) == 3
     assert all(re.match(rf"{re.escape(str(path))}:\d+: encoders\[\d\]\.folder: ", line)
                for line in done.stdout.splitlines())

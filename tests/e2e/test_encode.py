@@ -91,3 +91,22 @@ def test_a_model_that_cannot_be_used_is_told(model):
     assert done.returncode == 1 and "model.safetensors: tensor" in done.stderr
     (folder / "config.json").write_text('{"model_type": "llama", "architectures": ["LlamaForCausalLM"]}')
     assert "LlamaForCausalLM (model_type llama) is not supported; supported: bert" in encode(folder, "").stderr
+
+
+def test_a_gguf_file_is_a_model(tmp_path):
+    file = FIXTURES / "bert-gguf-q8/model.gguf"
+    done = encode(file, "The shunt routers\nA!\n")
+    assert done.returncode == 0, done.stderr
+    for line in done.stdout.splitlines():
+        v = json.loads(line)["embedding"]
+        assert len(v) == 32 and sum(x * x for x in v) == pytest.approx(1, abs=1e-5)
+    other = tmp_path / "other.gguf"
+    said = b"architecture\x08\0\0\0\x04\0\0\0\0\0\0\0"  # a string of 4
+    other.write_bytes(file.read_bytes().replace(said + b"bert", said + b"qwen"))
+    done = encode(other, "")
+    assert done.returncode == 1
+    assert f"{other}: key general.architecture: `qwen` is not supported; supported in GGUF files: bert" in done.stderr
+    other.write_bytes(b"no model")
+    assert f"{other}: not a GGUF file" in encode(other, "").stderr
+    (tmp_path / "model.bin").write_bytes(file.read_bytes())
+    assert "model.bin: neither a folder nor a .gguf file" in encode(tmp_path / "model.bin", "").stderr

@@ -7,7 +7,7 @@ import select
 import subprocess
 
 import pytest
-from harness.paths import BUILD, DATA
+from harness.paths import BUILD, DATA, ROOT
 
 TINY = {
     "pre_tokenizer": {"type": "WhitespaceSplit"},
@@ -56,6 +56,18 @@ def test_a_line_that_memory_is_too_small_for_is_not_the_end(tiny):
     assert done.returncode == 1
     assert b"standard input: Cannot allocate memory" in done.stderr
     assert ids(done) == [[1, 3, 2]]
+
+
+def test_the_vocabulary_of_a_gguf_file_is_taken(tmp_path):
+    file = ROOT / "tests/fixtures/encoder/bert-gguf-q8/model.gguf"
+    done = tokenize(file, "The shunt routers, [MASK]!".encode(), "--jsonl")
+    assert done.returncode == 1 and b"line 1" in done.stderr
+    done = tokenize(file, "The shunt routers, [MASK]!".encode())
+    assert done.returncode == 0, done.stderr
+    assert ids(done) == [[2, 5, 6, 7, 8, 1, 4, 17, 3]]
+    cut = tmp_path / "cut.gguf"
+    cut.write_bytes(file.read_bytes()[:600])
+    assert b"cut.gguf: key tokenizer.ggml.tokens: byte 5" in tokenize(cut, b"a").stderr
 
 
 @pytest.mark.parametrize("line,what", [
