@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""llama_server.py MODEL PORT - llama.cpp's own HTTP server on the loopback, until it is killed."""
+"""llama_server.py MODEL PORT [embeddings] - llama.cpp's own HTTP server on the loopback, until it is killed."""
 import signal
 import sys
 
@@ -12,6 +12,7 @@ params.port = int(sys.argv[2])
 params.n_ctx = 128
 params.cpuparams.n_threads = 1
 params.model_alias = ["stories"]
+params.embedding = "embeddings" in sys.argv[3:]
 server = xllamacpp.Server(params)
 print("listening", server.listening_address, flush=True)
 signal.pause()

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A real llama.cpp server with a tiny real model behind shunt."""
+import contextlib
 import importlib.util
 import json
 import os
@@ -12,22 +13,20 @@ import httpx
 import pytest
 from harness.daemon import model, openai
 from harness.http import Raw, chat_bytes, simple_chat
-from harness.paths import DATA
+from harness.paths import BUILD, DATA, ROOT
 from harness.ports import free_port
 from harness.wait import until
 
 GGUF = DATA / "models/stories260K/stories260K.gguf"
 
 
-@pytest.fixture(scope="module")
-def llama():
+@contextlib.contextmanager
+def llama_server(*what):
     if importlib.util.find_spec("xllamacpp") is None:
         pytest.skip("no llama.cpp wheel for this machine (tests/e2e/requirements-llama.txt)")
-    if not GGUF.exists():
-        pytest.skip("no ../shared/data/models/stories260K beside the project")
     port = free_port()
     process = subprocess.Popen(
-        [sys.executable, Path(__file__).parent / "llama_server.py", GGUF, str(port)],
+        [sys.executable, Path(__file__).parent / "llama_server.py", what[0], str(port), *what[1:]],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
 
     def up():
@@ -42,6 +41,14 @@ def llama():
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+@pytest.fixture(scope="module")
+def llama():
+    if not GGUF.exists():
+        pytest.skip("no ../shared/data/models/stories260K beside the project")
+    with llama_server(GGUF) as url:
+        yield url
 
 
 @pytest.fixture
@@ -87,3 +94,18 @@ def test_a_context_overflow_is_told(served):
     r = served.chat("stories", "word " * 3000, max_tokens=4)
     assert r.status_code == 400, r.text
     assert r.json()["error"]["message"]
+
+
+def test_an_encoder_in_a_gguf_file_gives_the_embeddings_of_llama_cpp():
+    """But for GELU, which llama.cpp approximates."""
+    file = ROOT / "tests/fixtures/encoder/bert-gguf-f16/model.gguf"
+    texts = ["The shunt router", "a b c routers!", "", "[MASK] shunting."]
+    ours = subprocess.run([BUILD / "shunt", "encode", "--model", file], input="\n".join(texts) + "\n",
+                          capture_output=True, text=True, timeout=60, check=True).stdout
+    with llama_server(file, "embeddings") as url:
+        for text, line in zip(texts, ours.splitlines(), strict=True):
+            if text:  # which llama.cpp refuses
+                r = httpx.post(f"{url}/v1/embeddings", json={"input": text})
+                assert r.status_code == 200, r.text
+                theirs = r.json()["data"][0]["embedding"]
+                assert json.loads(line)["embedding"] == pytest.approx(theirs, abs=2e-3)
