@@ -70,6 +70,19 @@ def test_the_vocabulary_of_a_gguf_file_is_taken(tmp_path):
     assert b"cut.gguf: key tokenizer.ggml.tokens: byte 5" in tokenize(cut, b"a").stderr
 
 
+def test_a_real_gguf_vocabulary_gives_the_ids_of_llama_cpp():
+    file = DATA / "formats/gguf/ggml-vocab-bert-bge.gguf"
+    if not file.exists():
+        pytest.skip("no ../shared/data/formats/gguf beside the project")
+    with open(f"{file}.inp", encoding="utf-8", newline="") as f:
+        texts = f.read().split("\n__ggml_vocab_test__\n")
+    with open(f"{file}.out", encoding="utf-8") as f:
+        wanted = [[int(i) for i in line.split()] for line in f.read().split("\n")]
+    done = tokenize(file, "".join(json.dumps({"text": text}) + "\n" for text in texts).encode(), "--jsonl")
+    assert done.returncode == 0 and len(texts) > 40, done.stderr
+    assert [row[1:-1] for row in ids(done)] == wanted, "between [CLS] and [SEP]"
+
+
 @pytest.mark.parametrize("line,what", [
     ('{"text": 3}', "text: must be a string"),
     ('{"text": "a", "pair": 3}', "pair: must be a string"),
