@@ -2,11 +2,9 @@
 /*
  * encode.c - `shunt encode`: lines of text in, embeddings or class probabilities out
  */
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "cli/text_lines.h"
 #include "lib/base/buf.h"
@@ -20,8 +18,6 @@ struct session {
 	struct tokenizer_scratch *scratch;
 	struct tokens tokens;
 	struct buf answer;
-	void *image;
-	size_t image_len;
 	enum encoder_pool pool;
 };
 
@@ -32,8 +28,6 @@ session_fini(struct session *s)
 	tokenizer_scratch_free(&s->scratch);
 	tokens_fini(&s->tokens);
 	buf_fini(&s->answer);
-	if (s->image != NULL)
-		(void)munmap(s->image, s->image_len);
 }
 
 static bool
@@ -72,23 +66,9 @@ session_open(struct session *s, const char *folder, enum encoder_dtype dtype, st
 {
 	const struct encoder_plan plan = {.dtype = dtype, .isa = ENCODER_ISA_AUTO};
 	const struct encoder_limits limits = {.batch = 1, .threads = 1};
-	AUTO(encoder_close) struct encoder_source *source = NULL;
-	void *map;
 
-	if (encoder_open(&source, folder, &plan, e) != ERR_OK)
+	if (encoder_load(&s->encoder, folder, &plan, &limits, e) != ERR_OK)
 		return e->code;
-	map = mmap(NULL, encoder_packed_bytes(source), PROT_READ | PROT_WRITE,
-		MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (map == MAP_FAILED)
-		return err_set(e, ERR_SYS, "%zu bytes for the weights: %s",
-			encoder_packed_bytes(source), strerror(errno));
-	s->image = map;
-	s->image_len = encoder_packed_bytes(source);
-	if (encoder_pack(source, s->image, e) != ERR_OK ||
-		encoder_attach(&s->encoder, s->image, s->image_len, &limits, e) != ERR_OK)
-		return e->code;
-	if (encoder_tokenizer(s->encoder) == NULL)
-		return err_set(e, ERR_CONFIG, "%s/tokenizer.json: missing", folder);
 	s->scratch = tokenizer_scratch_new();
 	return ERR_OK;
 }

@@ -26,6 +26,8 @@ encoder_free(struct encoder **enc_p)
 	if (enc->arena != NULL)
 		(void)munmap(enc->arena, enc->arena_len);
 	free(enc->label_names);
+	if (enc->own_image != NULL)
+		(void)munmap(enc->own_image, enc->own_image_len);
 	free(enc);
 	*enc_p = NULL;
 }

@@ -70,6 +70,10 @@ struct encoder_limits {
 
 MUST enum err_code encoder_attach(struct encoder **out, const void *image, size_t len,
 	const struct encoder_limits *limits, struct err *e);
+/* Open, pack and attach in memory that goes with the encoder, to run it on texts: ERR_CONFIG also
+ * where the folder has no tokenizer.json. */
+MUST enum err_code encoder_load(struct encoder **out, const char *folder,
+	const struct encoder_plan *plan, const struct encoder_limits *limits, struct err *e);
 void encoder_free(struct encoder **enc_p);
 
 struct encoder_info {

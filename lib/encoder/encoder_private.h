@@ -17,6 +17,8 @@ struct encoder {
 	const char **label_names; /* labels of them, in the image */
 	struct tokenizer *tokenizer;
 	uint32_t batch_max, tokens_max;
+	void *own_image; /* of encoder_load: goes with the encoder; NULL: the image is somebody else's */
+	size_t own_image_len;
 
 	struct kernel_call call;
 	struct kernel_state state;

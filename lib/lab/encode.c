@@ -5,16 +5,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "lib/encoder/kernel_pool.h"
 #include "lib/lab/encode.h"
 
-enum { IMAGE_ALIGN = 64, ENCODE_EVERY = 16 };
+enum { ENCODE_EVERY = 16 };
 
 /* A model at work. */
 struct encoding {
-	void *image;
 	struct encoder *encoder;
 	struct tokenizer_scratch *scratch;
 	struct tokens tokens;
@@ -26,7 +24,6 @@ encoding_fini(struct encoding *g)
 	encoder_free(&g->encoder);
 	tokenizer_scratch_free(&g->scratch);
 	tokens_fini(&g->tokens);
-	free(g->image);
 }
 
 static enum err_code
@@ -35,21 +32,9 @@ encoding_init(struct encoding *g, const struct encode_plan *plan, struct err *e)
 	const struct encoder_plan wanted = {.dtype = plan->dtype, .isa = ENCODER_ISA_AUTO};
 	const struct encoder_limits limits = {
 		.batch = 1, .threads = MIN(MAX(plan->threads, 1U), (unsigned)KERNEL_POOL_MOST)};
-	AUTO(encoder_close) struct encoder_source *source = NULL;
-	size_t bytes;
 
-	if (encoder_open(&source, plan->folder, &wanted, e) != ERR_OK)
+	if (encoder_load(&g->encoder, plan->folder, &wanted, &limits, e) != ERR_OK)
 		return e->code;
-	bytes = encoder_packed_bytes(source);
-	g->image =
-		aligned_alloc(IMAGE_ALIGN, (bytes + IMAGE_ALIGN - 1) / IMAGE_ALIGN * IMAGE_ALIGN);
-	CHECK(g->image != NULL);
-	memset(g->image, 0, bytes);
-	if (encoder_pack(source, g->image, e) != ERR_OK ||
-		encoder_attach(&g->encoder, g->image, bytes, &limits, e) != ERR_OK)
-		return e->code;
-	if (encoder_tokenizer(g->encoder) == NULL)
-		return err_set(e, ERR_CONFIG, "%s/tokenizer.json: missing", plan->folder);
 	g->scratch = tokenizer_scratch_new();
 	return ERR_OK;
 }
@@ -114,7 +99,7 @@ enum err_code
 encode_dataset(
 	struct encode *out, const struct dataset *d, const struct encode_plan *plan, struct err *e)
 {
-	AUTO(encoding_fini) struct encoding g = {.image = NULL};
+	AUTO(encoding_fini) struct encoding g = {.encoder = NULL};
 	enum err_code code;
 
 	*out = (struct encode){.embeddings = NULL};

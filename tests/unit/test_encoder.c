@@ -293,6 +293,22 @@ Test(encoder, a_packed_form_that_is_damaged_is_refused)
 	encoder_free(&enc);
 }
 
+Test(encoder, without_a_tokenizer_no_folder_is_loaded_for_texts)
+{
+	const struct encoder_plan plan = {.dtype = ENCODER_F32, .isa = ENCODER_ISA_AUTO};
+	const struct encoder_limits limits = {.batch = 1, .threads = 1};
+	AUTO(encoder_free) struct encoder *enc = NULL;
+	char rest[256], path[512];
+	struct err e;
+
+	(void)snprintf(rest, sizeof(rest), "%s/bert-cls", fixtures);
+	source_path(path, sizeof(path), rest);
+	cr_expect_eq(encoder_load(&enc, path, &plan, &limits, &e), ERR_CONFIG);
+	cr_expect(strstr(e.text, "tokenizer.json: missing") != NULL, "%s", e.text);
+	cr_expect_null(enc);
+	cr_expect_eq(encoder_load(&enc, "/nonexistent", &plan, &limits, &e), ERR_CONFIG);
+}
+
 Test(encoder, packing_twice_gives_the_same_bytes)
 {
 	AUTO(model_fini) struct model a = load_fixture("mpnet-classifier", ENCODER_F32);

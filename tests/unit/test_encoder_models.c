@@ -77,6 +77,28 @@ Test(encoder_models, i8_keeps_label_and_probability)
 	check_classifiers(ENCODER_I8, HUGE_VAL, 0.02);
 }
 
+Test(encoder_models, one_loaded_for_itself_is_the_same)
+{
+	static const uint32_t ids[] = {101, 2054, 2003, 102};
+	const struct encoder_plan plan = {.dtype = ENCODER_F32, .isa = ENCODER_ISA_AUTO};
+	const struct encoder_limits limits = {.batch = 1, .threads = 1};
+	const struct encoder_input in = {.ids = ids, .len = ARRAY_LEN(ids)};
+	AUTO(model_fini) struct model m = {0};
+	AUTO(encoder_free) struct encoder *enc = NULL;
+	struct encoder_output mine, theirs;
+	char path[512];
+
+	skip_without_models();
+	model_path(path, sizeof(path), classifiers[1]);
+	cr_assert_eq(encoder_load(&enc, path, &plan, &limits, &m.e), ERR_OK, "%s", m.e.text);
+	cr_assert_eq(model_load(&m, path, ENCODER_ISA_AUTO, ENCODER_F32), ERR_OK, "%s", m.e.text);
+	cr_assert_eq(encoder_run(enc, &mine, &in, 1, ENCODER_POOL_MODEL, &m.e), ERR_OK);
+	cr_assert_eq(encoder_run(m.enc, &theirs, &in, 1, ENCODER_POOL_MODEL, &m.e), ERR_OK);
+	cr_expect_arr_eq(mine.embedding, theirs.embedding,
+		encoder_info(enc)->hidden * sizeof(*mine.embedding));
+	cr_expect_not_null(encoder_tokenizer(enc));
+}
+
 /* The same texts in one batch with two threads and alone: lengths beside every block size. */
 static void
 check_lengths(enum encoder_isa isa, enum encoder_dtype dtype, const uint32_t *ids)
