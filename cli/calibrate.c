@@ -388,7 +388,7 @@ cli_calibrate(const struct cli *cli)
 	code = lab_scorer_open(&c.scorer, cli, named);
 	if (code == CLI_OK && c.scorer.open == NULL)
 		code = lab_fail(cli, "this scorer stands in no route: it has no threshold");
-	if (code == CLI_OK && scorer_embedding_len(c.scorer.open) > 0)
+	if (code == CLI_OK && scorer_embedding(c.scorer.open) != NULL)
 		code = lab_fail(
 			cli, "this scorer was trained with --encoder: it stands in no route");
 	if (code == CLI_OK)

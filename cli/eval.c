@@ -112,8 +112,8 @@ eval_encode(struct eval *e, const struct cli *cli)
 	if (code != CLI_OK || e->encoded.embeddings == NULL)
 		return code;
 	e->plan.embeddings = e->train.embeddings = e->encoded.embeddings;
-	e->plan.embedding_len = e->train.embedding_len = e->encoded.len;
-	e->train.encoder = e->encoded.name;
+	e->plan.embedding_len = e->encoded.made.len;
+	e->train.encoder = e->encoded.made;
 	e->plan.noise = PREDICT_PLAIN;
 	return CLI_OK;
 }

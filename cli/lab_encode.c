@@ -35,13 +35,14 @@ lab_encode(struct encode *out, const struct cli *cli, const struct dataset *d, u
 enum cli_exit
 lab_encode_fits(const struct lab_scorer *s, const struct cli *cli, const struct encode *encoded)
 {
-	size_t wanted = s->open != NULL ? scorer_embedding_len(s->open) : 0;
+	const struct scorer_embedding *wanted = s->open != NULL ? scorer_embedding(s->open) : NULL;
 
-	if (wanted == 0 || (encoded->embeddings != NULL && encoded->len == wanted))
+	if (wanted == NULL ||
+		(encoded->embeddings != NULL && encoded->made.identity == wanted->identity))
 		return CLI_OK;
-	(void)fprintf(cli->err, "shunt %s: %s was trained with embeddings of %zu numbers; %s\n",
-		cli->command, s->path, wanted,
-		encoded->embeddings != NULL ? "those of --encoder are of another length"
+	(void)fprintf(cli->err, "shunt %s: %s was trained with embeddings of %s; %s\n",
+		cli->command, s->path, wanted->name,
+		encoded->embeddings != NULL ? "--encoder names another model"
 					    : "--encoder DIR is missing");
 	return CLI_USAGE;
 }

@@ -123,8 +123,7 @@ training_data(struct training *t, const struct cli *cli)
 	training_note(t, cli);
 	code = lab_encode(&t->encoded, cli, &t->d, t->options.threads);
 	t->options.embeddings = t->encoded.embeddings;
-	t->options.embedding_len = t->encoded.len;
-	t->options.encoder = t->encoded.embeddings != NULL ? t->encoded.name : NULL;
+	t->options.encoder = t->encoded.made;
 	return code;
 }
 
@@ -202,7 +201,7 @@ training_plans(struct training *t, const struct cli *cli)
 			.strong = -1,
 			.seed = t->options.seed,
 			.embeddings = t->encoded.embeddings,
-			.embedding_len = t->encoded.len};
+			.embedding_len = t->encoded.made.len};
 		kept++;
 	}
 	t->sets_len = kept;

@@ -47,6 +47,7 @@ fill_info(struct encoder *enc)
 	info->labels = h->labels;
 	info->max_tokens = h->max_tokens;
 	info->parameters = h->parameters;
+	info->identity = h->identity;
 	info->pool = (enum encoder_pool)h->pool;
 	info->normalize = h->normalize != 0;
 	info->problem = (enum encoder_problem)h->problem;

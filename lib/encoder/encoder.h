@@ -57,6 +57,12 @@ MUST enum err_code encoder_open(struct encoder_source **out, const char *folder,
 	const struct encoder_plan *plan, struct err *e);
 void encoder_close(struct encoder_source **s_p);
 size_t encoder_packed_bytes(const struct encoder_source *s);
+/* What there is to know of a model without packing it: length and identity of its embeddings. */
+struct encoder_embedding {
+	uint32_t len;
+	uint64_t identity;
+};
+struct encoder_embedding encoder_embedding(const struct encoder_source *s);
 /* image: encoder_packed_bytes writable zero bytes, 64-byte aligned (2 MiB aligned is best). */
 MUST enum err_code encoder_pack(const struct encoder_source *s, void *image, struct err *e);
 
@@ -83,6 +89,9 @@ struct encoder_info {
 	uint32_t layers, hidden, heads, labels; /* labels 0: no classification head */
 	uint32_t max_tokens;	/* longest text, special tokens included */
 	uint64_t parameters;
+	/* a number for the model's files, byte for byte, wherever they lie and whatever dtype they are
+	 * packed to: two encoders with the same one mean the same embeddings */
+	uint64_t identity;
 	enum encoder_pool pool; /* what the model's files ask for: MEAN or CLS */
 	bool normalize;		/* embeddings have length 1 */
 	enum encoder_problem problem;

@@ -133,6 +133,7 @@ source_read(struct encoder_source *s, const struct encoder_plan *plan, struct er
 		return err_set(e, ERR_CONFIG, "%s: its tokenizer is too large", s->weights);
 	name_labels(s);
 	s->header.tokenizer_len = s->tokenizer.len;
+	s->header.identity = model_folder_identity(s->folder);
 	s->header.label_names_len = s->config.label_names.len;
 	s->layout = packed_layout(&s->header, s->kernel);
 	packed_seal(&s->header, &s->layout);
@@ -171,6 +172,12 @@ size_t
 encoder_packed_bytes(const struct encoder_source *s)
 {
 	return s->layout.total;
+}
+
+struct encoder_embedding
+encoder_embedding(const struct encoder_source *s)
+{
+	return (struct encoder_embedding){.len = s->header.hidden, .identity = s->header.identity};
 }
 
 enum err_code

@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "lib/base/err.h"
 #include "lib/base/json.h"
@@ -45,6 +46,12 @@ const char *model_folder_name(struct model_folder *f, const char *name);
  */
 MUST enum err_code model_folder_get(struct model_file *out, struct model_folder *f,
 	const char *name, size_t max, struct err *e);
+
+/*
+ * A number for the names and bytes of all files that were got so far, wherever the folder lies; never
+ * 0. The same model gives it on every machine; a program that reads other files of it gives another.
+ */
+uint64_t model_folder_identity(const struct model_folder *f);
 
 /* json_check whose error is ERR_CONFIG and names the file. */
 MUST enum err_code model_json_check(struct json *out, const char *what, struct model_file file,

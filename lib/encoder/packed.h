@@ -10,7 +10,7 @@
 #include "lib/encoder/model_config.h"
 
 enum {
-	PACKED_VERSION = 1,
+	PACKED_VERSION = 2,
 	PACKED_ARCHITECTURE_MAX = 64,
 	PACKED_TOKENIZER_MAX = 1 << 30,
 };
@@ -22,6 +22,7 @@ struct packed_header {
 	uint64_t total;	   /* bytes of the packed form */
 	uint64_t checksum; /* FNV-1a of the header with 0 here */
 	uint64_t parameters;
+	uint64_t identity;	  /* model_folder_identity of the files that it was made from */
 	uint64_t tokenizer_len;	  /* 0: none */
 	uint64_t label_names_len; /* labels names, each with its NUL */
 	char architecture[PACKED_ARCHITECTURE_MAX];

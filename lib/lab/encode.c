@@ -2,12 +2,12 @@
 /*
  * encode.c - run an encoder over the prompts of a dataset
  */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "lib/encoder/kernel_pool.h"
 #include "lib/lab/encode.h"
+#include "lib/routing/judge.h"
 
 enum { ENCODE_EVERY = 16 };
 
@@ -43,7 +43,10 @@ static enum err_code
 encoding_row(float *out, struct encoding *g, const struct dataset_row *row, struct err *e)
 {
 	const struct tokenizer_options options = encoder_embedding_options(g->encoder);
-	const struct tokenizer_text text = {.text = row->prompt, .len = row->prompt_len};
+	const struct route_request asked = {
+		.turns = {row->prompt}, .turns_len = {row->prompt_len}, .turns_count = 1};
+	char seen[ROUTE_TEXT_MAX];
+	const struct tokenizer_text text = {.text = seen, .len = route_text(seen, &asked, NULL)};
 	struct encoder_output found;
 	struct encoder_input in;
 
@@ -60,6 +63,7 @@ encoding_row(float *out, struct encoding *g, const struct dataset_row *row, stru
 	return ERR_OK;
 }
 
+/* "all-MiniLM-L6-v2/mean/f32" */
 static void
 encode_name(struct encode *out, const struct encoder_info *info, const char *folder)
 {
@@ -69,9 +73,10 @@ encode_name(struct encode *out, const struct encoder_info *info, const char *fol
 		len--;
 	for (start = len; start > 0 && folder[start - 1] != '/'; start--)
 		;
-	(void)snprintf(out->name, sizeof(out->name), "%.*s/%s/%s",
-		(int)MIN(len - start, (size_t)96), folder + start,
+	buf_addf(&out->name, "%.*s/%s/%s", (int)MIN(len - start, (size_t)96), folder + start,
 		info->pool == ENCODER_POOL_CLS ? "cls" : "mean", encoder_dtype_name(info->dtype));
+	out->made = (struct scorer_embedding){
+		.len = info->hidden, .identity = info->identity, .name = buf_str(&out->name)};
 }
 
 static enum err_code
@@ -81,10 +86,10 @@ encode_rows(struct encode *out, struct encoding *g, const struct dataset *d,
 	enum err_code code = ERR_OK;
 
 	for (size_t i = 0; i < d->len && code == ERR_OK; i++) {
-		float *at = out->embeddings + i * out->len;
+		float *at = out->embeddings + i * out->made.len;
 
 		if (i > 0 && d->rows[i].hash == d->rows[i - 1].hash)
-			memcpy(at, at - out->len, out->len * sizeof(*at));
+			memcpy(at, at - out->made.len, out->made.len * sizeof(*at));
 		else
 			code = encoding_row(at, g, &d->rows[i], e);
 		if (i % ENCODE_EVERY == 0 && plan->progress != NULL &&
@@ -105,10 +110,9 @@ encode_dataset(
 	*out = (struct encode){.embeddings = NULL};
 	if (encoding_init(&g, plan, e) != ERR_OK)
 		return e->code;
-	out->len = encoder_info(g.encoder)->hidden;
-	out->embeddings = calloc(d->len * out->len + 1, sizeof(*out->embeddings));
-	CHECK(out->embeddings != NULL);
 	encode_name(out, encoder_info(g.encoder), plan->folder);
+	out->embeddings = calloc(d->len * out->made.len + 1, sizeof(*out->embeddings));
+	CHECK(out->embeddings != NULL);
 	code = encode_rows(out, &g, d, plan, e);
 	if (code != ERR_OK)
 		encode_fini(out);
@@ -119,5 +123,6 @@ void
 encode_fini(struct encode *en)
 {
 	free(en->embeddings);
-	en->embeddings = NULL;
+	buf_fini(&en->name);
+	*en = (struct encode){.embeddings = NULL};
 }

@@ -12,8 +12,6 @@
 #include "lib/lab/dataset.h"
 #include "lib/lab/train.h"
 
-enum { ENCODE_NAME_MAX = 128 };
-
 struct encode_plan {
 	const char *folder; /* of the model */
 	enum encoder_dtype dtype;
@@ -24,11 +22,11 @@ struct encode_plan {
 
 struct encode {
 	float *embeddings; /* one per row of the dataset */
-	size_t len; /* floats of one */
-	char name[ENCODE_NAME_MAX]; /* "all-MiniLM-L6-v2/mean/f32": folder, pooling, numbers */
+	struct scorer_embedding made; /* by what; its name: folder, pooling and dtype */
+	struct buf name; /* of made */
 };
 
-/* ERR_CANCELLED where progress says so; else as encoder.h has it. Equal rows that follow each other
+/* Of as much of each prompt as a scorer in the daemon sees of one (route_text). ERR_CANCELLED where progress says so; else as encoder.h has it. Equal rows that follow each other
  * are asked once. */
 MUST enum err_code encode_dataset(
 	struct encode *out, const struct dataset *d, const struct encode_plan *plan, struct err *e);

@@ -154,9 +154,9 @@ train_check(const struct train_job *j, struct err *e)
 	if (j->o->lambdas_len > TRAIN_LAMBDAS_MAX || j->folds < 2 || j->folds > TRAIN_FOLDS_MAX)
 		return err_set(e, ERR_INPUT, "2 to %d folds and at most %d ridge strengths",
 			TRAIN_FOLDS_MAX, TRAIN_LAMBDAS_MAX);
-	if (scorer_kind(j->id) == SCORER_KIND_ENCODER &&
-		(j->o->embeddings == NULL || j->o->embedding_len == 0))
-		return err_set(e, ERR_INPUT, "scorer '%s' needs an encoder's embeddings: --encoder DIR",
+	if (scorer_kind(j->id) == SCORER_KIND_ENCODER && j->o->embeddings == NULL)
+		return err_set(e, ERR_INPUT,
+			"scorer '%s' needs an encoder's embeddings: --encoder DIR",
 			scorer_name(j->id));
 	return ERR_OK;
 }

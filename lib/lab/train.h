@@ -34,11 +34,10 @@ struct train_options {
 	/* indices into the dataset's models; NULL: all that have a score in the rows */
 	const uint32_t *models;
 	size_t models_len;
-	/* for ENCODER scorers: one embedding per row of the dataset (not of the subset), and what
-	 * made them, e.g. "all-MiniLM-L6-v2/mean/bf16"; NULL: ERR_INPUT for those */
+	/* one embedding of encoder.len numbers per row of the dataset (not of the subset), and what
+	 * made them; NULL: none, ERR_INPUT for ENCODER scorers */
 	const float *embeddings;
-	size_t embedding_len;
-	const char *encoder;
+	struct scorer_embedding encoder;
 	bool errors_unknown; /* do not find out the error of guesses */
 	const char *note; /* kept in the file: which data, which command; NULL: none */
 	/* parts of an ensemble; NULL: its own choice */

@@ -44,7 +44,7 @@ dense_fill(struct features *f, const struct train_job *j)
 
 	if (j->o->embeddings == NULL)
 		return;
-	f->dims = j->o->embedding_len;
+	f->dims = j->o->encoder.len;
 	f->dense = matrix_new(f->n * f->dims, sizeof(float));
 	f->centre = matrix_new(f->dims, sizeof(float));
 	for (i = 0; i < f->n; i++)

@@ -32,7 +32,7 @@ encoder_centre(float *x, float *centre, size_t n, size_t dims)
 static enum err_code
 encoder_train(struct train_job *j, struct buf *out, struct err *e)
 {
-	size_t dims = j->o->embedding_len, n = j->n, i;
+	size_t dims = j->o->encoder.len, n = j->n, i;
 	float *x = matrix_new(n * dims, sizeof(float)),
 	      *turned = matrix_new(n * dims, sizeof(float));
 	float *centre = matrix_new(dims, sizeof(float)), *gram = matrix_new(n * n, sizeof(float));

@@ -59,8 +59,8 @@ witness_ask(struct witness *w, const struct scorer *s, const struct train_job *j
 		struct scorer_input in = {.text = r->prompt, .len = r->prompt_len};
 
 		if (j->o->embeddings != NULL) {
-			in.embedding = j->o->embeddings + rows[i] * j->o->embedding_len;
-			in.embedding_len = j->o->embedding_len;
+			in.embedding = j->o->embeddings + rows[i] * j->o->encoder.len;
+			in.embedding_len = j->o->encoder.len;
 		}
 		scorer_guess(s, all, &in, scratch);
 		for (m = 0; m < j->models_len; m++) {

@@ -41,10 +41,24 @@ train_file_text(struct buf *out, const struct train_job *j)
 		scorer_name(j->id), r->rows, r->models, (unsigned long long)j->o->seed, j->folds);
 	buf_addf(out, "lambda: %.4g\ncv_error: %.5f\ncv_error_mean: %.5f\n", r->lambda, r->cv_error,
 		r->cv_error_mean);
-	if (j->o->encoder != NULL)
-		buf_addf(out, "encoder: %s\n", j->o->encoder);
+	if (j->o->embeddings != NULL)
+		buf_addf(out, "encoder: %s\n", j->o->encoder.name);
 	if (j->o->note != NULL)
 		buf_addf(out, "note: %s\n", j->o->note);
+}
+
+/* What the scorer has to be asked with. */
+static void
+train_file_encoder(struct train_file *f, const struct train_options *o)
+{
+	AUTO(buf_fini) struct buf out = BUF_INIT;
+	const struct scorer_encoder head = {.identity = o->encoder.identity, .len = o->encoder.len};
+
+	if (o->embeddings == NULL)
+		return;
+	buf_add(&out, &head, sizeof(head));
+	buf_add(&out, o->encoder.name, strlen(o->encoder.name) + 1);
+	train_file_add(f, "encoder", out.data, out.len);
 }
 
 void
@@ -65,5 +79,6 @@ train_file_write(struct train_file *f, struct buf *out, const struct train_job *
 	train_file_add(f, "error", error, j->models_len * sizeof(float));
 	train_file_add(f, "mean", mean, j->models_len * sizeof(float));
 	train_file_add(f, "text", text.data, text.len);
+	train_file_encoder(f, j->o);
 	scorer_file_write(out, scorer_name(j->id), f->sections, f->len);
 }

@@ -77,7 +77,7 @@ void train_file_init(struct train_file *f);
 void train_file_fini(struct train_file *f);
 /* Copies the data. */
 void train_file_add(struct train_file *f, const char *tag, const void *data, size_t len);
-/* Adds "models", "error", "mean" and "text" and writes. */
+/* Adds "models", "error", "mean", "text" and "encoder" and writes. */
 void train_file_write(struct train_file *f, struct buf *out, const struct train_job *j,
 	const float *error, const float *mean);
 

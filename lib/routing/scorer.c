@@ -90,12 +90,39 @@ scorer_open_models(struct scorer *s, const struct scorer_file *f, struct err *e)
 	return scorer_file_floats(&s->mean, f, "mean", s->models, e);
 }
 
+/* The embedding that the scorer needs, if it does. */
+static enum err_code
+scorer_open_encoder(struct scorer *s, const struct scorer_file *f, struct err *e)
+{
+	struct scorer_encoder head;
+	const void *section, *centre;
+	const char *name;
+	size_t len, centre_len;
+
+	if (!scorer_file_section(&section, &len, f, "encoder")) {
+		if (!scorer_file_section(&centre, &centre_len, f, "centre"))
+			return ERR_OK;
+		return err_set(e, ERR_CONFIG,
+			"%s: does not say which encoder it was trained with: train it again",
+			f->what);
+	}
+	name = (const char *)section + sizeof(head);
+	if (len <= sizeof(head) || memchr(name, '\0', len - sizeof(head)) == NULL)
+		return err_set(e, ERR_CONFIG, "%s: section 'encoder' is cut", f->what);
+	memcpy(&head, section, sizeof(head));
+	if (head.len == 0 || head.len > SCORER_EMBEDDING_MAX ||
+		(scorer_file_section(&centre, &centre_len, f, "centre") &&
+			centre_len != head.len * sizeof(float)))
+		return err_set(e, ERR_CONFIG, "%s: section 'encoder' is damaged", f->what);
+	s->embedding = (struct scorer_embedding){
+		.len = (size_t)head.len, .identity = head.identity, .name = name};
+	return ERR_OK;
+}
+
 static enum err_code
 scorer_open_file(struct scorer *s, const char *what, const void *data, size_t len, struct err *e)
 {
 	struct scorer_file f;
-	const void *section;
-	size_t section_len;
 	enum err_code rc;
 
 	rc = scorer_file_open(&f, what, data, len, e);
@@ -105,8 +132,8 @@ scorer_open_file(struct scorer *s, const char *what, const void *data, size_t le
 		return err_set(e, ERR_CONFIG, "%s: a file of another scorer, not '%s'", what,
 			scorer_name(s->id));
 	rc = scorer_open_models(s, &f, e);
-	if (scorer_file_section(&section, &section_len, &f, "centre"))
-		s->embedding_len = section_len / sizeof(float);
+	if (rc == ERR_OK)
+		rc = scorer_open_encoder(s, &f, e);
 	return rc != ERR_OK ? rc : s->ops->open(s, &f, e);
 }
 
@@ -164,10 +191,10 @@ scorer_model(const struct scorer *s, size_t i)
 	return s->names[i];
 }
 
-size_t
-scorer_embedding_len(const struct scorer *s)
+const struct scorer_embedding *
+scorer_embedding(const struct scorer *s)
 {
-	return s->embedding_len;
+	return s->embedding.len > 0 ? &s->embedding : NULL;
 }
 
 float
@@ -246,8 +273,8 @@ scorer_want_guessed(const struct scorer *s, const struct scorer_guess *guesses,
 }
 
 double
-scorer_want_strong(const struct scorer *s, const struct scorer_input *in, int weak, int strong,
-	void *scratch)
+scorer_want_strong(
+	const struct scorer *s, const struct scorer_input *in, int weak, int strong, void *scratch)
 {
 	struct scorer_guess *guesses = scratch;
 

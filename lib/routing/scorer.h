@@ -59,8 +59,14 @@ const char *scorer_model(const struct scorer *s, size_t i);
 /* Index of a name (exact, or the same up to case and a vendor/ prefix); -1: not trained with it. */
 int scorer_model_find(const struct scorer *s, const char *name);
 
-/* Numbers of the embedding that it was trained with and has to be asked with; 0: it needs none. */
-size_t scorer_embedding_len(const struct scorer *s);
+/* The embedding that it was trained with and has to be asked with. */
+struct scorer_embedding {
+	size_t len; /* numbers of it */
+	uint64_t identity; /* of the model's files: encoder_info of the encoder that may be asked */
+	const char *name; /* of the model, for people: "all-MiniLM-L6-v2/mean/f32" */
+};
+/* NULL: it needs none. */
+const struct scorer_embedding *scorer_embedding(const struct scorer *s);
 
 /* What a model scored on the rows the scorer was trained with; negative: not known. */
 float scorer_mean(const struct scorer *s, size_t i);

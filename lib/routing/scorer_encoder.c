@@ -12,21 +12,18 @@ struct encoder_head {
 	struct scorer base;
 	size_t dims;
 	const float *centre; /* dims: mean of the training embeddings */
-	const float *heads;  /* dims of models */
+	const float *heads; /* dims of models */
 };
 
 static enum err_code
 encoder_head_open(struct scorer *s, const struct scorer_file *f, struct err *e)
 {
 	struct encoder_head *h = (struct encoder_head *)s;
-	const void *section;
 	enum err_code rc;
-	size_t len;
 
-	if (!scorer_file_section(&section, &len, f, "centre") || len == 0 ||
-		len % sizeof(float) != 0 || len > 65536 * sizeof(float))
-		return err_set(e, ERR_CONFIG, "%s: section 'centre' is missing or cut", f->what);
-	h->dims = len / sizeof(float);
+	h->dims = s->embedding.len;
+	if (h->dims == 0)
+		return err_set(e, ERR_CONFIG, "%s: section 'encoder' is missing", f->what);
 	rc = scorer_file_floats(&h->centre, f, "centre", h->dims, e);
 	if (rc != ERR_OK)
 		return rc;

@@ -37,16 +37,19 @@ ensemble_open_part(struct ensemble *s, const struct scorer_file *f, struct err *
 		return rc;
 	id = scorer_find(inner.scorer, strlen(inner.scorer));
 	if (id == SCORERS || id == SCORER_ENSEMBLE || scorer_kind(id) != SCORER_KIND_TRAINED)
-		return err_set(e, ERR_CONFIG, "%s: part %zu is of no scorer that may be in an ensemble",
-			f->what, s->len);
+		return err_set(e, ERR_CONFIG,
+			"%s: part %zu is of no scorer that may be in an ensemble", f->what, s->len);
 	rc = scorer_open(&s->parts[s->len], id, f->what, data, len, e);
 	if (rc != ERR_OK)
 		return rc;
 	s->len++;
-	s->base.embedding_len =
-		MAX(s->base.embedding_len, scorer_embedding_len(s->parts[s->len - 1]));
 	if (scorer_models(s->parts[s->len - 1]) != s->base.models)
-		return err_set(e, ERR_CONFIG, "%s: part %zu knows other models", f->what, s->len - 1);
+		return err_set(
+			e, ERR_CONFIG, "%s: part %zu knows other models", f->what, s->len - 1);
+	if (s->parts[s->len - 1]->embedding.len > 0 &&
+		s->parts[s->len - 1]->embedding.identity != s->base.embedding.identity)
+		return err_set(
+			e, ERR_CONFIG, "%s: part %zu needs another encoder", f->what, s->len - 1);
 	for (m = 0; m < s->base.models; m++) {
 		if (strcmp(scorer_model(s->parts[s->len - 1], m), s->base.names[m]) != 0)
 			return err_set(e, ERR_CONFIG, "%s: part %zu knows other models", f->what,
@@ -65,7 +68,8 @@ ensemble_open(struct scorer *base, const struct scorer_file *f, struct err *e)
 
 	if (!scorer_file_section(&section, &len, f, "weights") || len == 0 ||
 		len % sizeof(float) != 0 || len > ENSEMBLE_PARTS_MAX * sizeof(float))
-		return err_set(e, ERR_CONFIG, "%s: section 'weights' is missing or damaged", f->what);
+		return err_set(
+			e, ERR_CONFIG, "%s: section 'weights' is missing or damaged", f->what);
 	parts = len / sizeof(float);
 	rc = scorer_file_floats(&s->weights, f, "weights", parts, e);
 	while (rc == ERR_OK && s->len < parts)

@@ -8,7 +8,8 @@
  *   table     per section: tag (8 bytes, NUL-padded), offset, length
  *   sections  each at a multiple of 64 bytes
  * "models" (names, each NUL-terminated), "error" and "mean" (one float per model) and "text" (how
- * it was made, lines "key: value") are in every file; the others are the scorer's own.
+ * it was made, lines "key: value") are in every file, "encoder" (struct scorer_encoder and a name) in
+ * that of a scorer that needs an embedding; the others are the scorer's own.
  */
 #pragma once
 
@@ -53,6 +54,12 @@ bool scorer_file_section(
 /* Set length and checksum in the head of a file that was changed (data holds a whole head). */
 void scorer_file_seal(void *data, size_t len);
 
+/* What the section "encoder" begins with; the model's name and a NUL follow. */
+struct scorer_encoder {
+	uint64_t identity, len; /* as in struct scorer_embedding */
+};
+enum { SCORER_EMBEDDING_MAX = 65536 };
+
 /* Writing. The buffer holds nothing but the file. */
 struct scorer_section {
 	const char *tag;
@@ -91,5 +98,5 @@ struct scorer {
 	const char **names;
 	const float *error; /* per model */
 	const float *mean;  /* per model: what it scored on the training rows */
-	size_t embedding_len; /* of the section "centre", or of an ensemble's part; 0: there is none */
+	struct scorer_embedding embedding; /* of the section "encoder"; len 0: there is none */
 };

@@ -137,10 +137,11 @@ scorers_load(struct scorers_row *row, scorers_read_fn *read, struct err *e)
 		return ERR_OK;
 	if (scorer_open(&scorer, row->id, row->path, data.data, data.len, e) != ERR_OK)
 		return err_wrap(e, "%s", scorers_user(user, row));
-	if (scorer_embedding_len(scorer) > 0) {
+	if (scorer_embedding(scorer) != NULL) {
 		scorer_free(&scorer);
 		return err_set(e, ERR_CONFIG,
-			"%s: %s: was trained with --encoder; no route asks a scorer with embeddings",
+			"%s: %s: was trained with --encoder; no route asks a scorer with "
+			"embeddings",
 			scorers_user(user, row), row->path);
 	}
 	scorers_row_close(row);

@@ -222,6 +222,20 @@ Test(classifier, a_classification_is_cut_as_the_models_files_say)
 	cr_assert_eq(pass->texts[0].tokens.dropped, 2);
 }
 
+Test(classifier, an_embedding_alone_is_of_as_much_text_as_the_model_takes)
+{
+	struct job *j = text_job(1, "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17");
+
+	j->wanted = WANTED_EMBEDDING;
+	j->cut = TOKENIZER_CUT_RIGHT;
+	add(j);
+	run();
+	cr_assert_eq(pass->texts[0].err.code, ERR_OK, "%s", pass->texts[0].err.text);
+	cr_assert_eq(pass->texts[0].tokens.len, 16);
+	cr_assert_eq(pass->texts[0].tokens.dropped, 1);
+	cr_assert_eq(pass->texts[0].values.len, 4 * sizeof(float));
+}
+
 Test(classifier, an_input_too_long_to_embed_fails_alone)
 {
 	static const char *const texts[] = {"x", "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17", "y"};

@@ -245,6 +245,50 @@ Test(encoder, tells_what_it_is)
 	cr_expect_eq(encoder_info(number.enc)->max_tokens, 32, "34 positions, 2 for the padding");
 }
 
+static uint64_t
+identity_of(const struct model_memory_file *files, size_t count)
+{
+	const struct encoder_plan plan = {.dtype = ENCODER_F32};
+	AUTO(encoder_close) struct encoder_source *s = NULL;
+	struct model_folder *folder;
+	struct err e;
+
+	model_folder_memory(&folder, files, count);
+	cr_assert_eq(encoder_open_folder(&s, &folder, &plan, &e), ERR_OK, "%s", e.text);
+	cr_expect_eq(encoder_embedding(s).len, 24);
+	return encoder_embedding(s).identity;
+}
+
+Test(encoder, a_model_is_told_from_another_by_its_files_alone)
+{
+	AUTO(model_fini) struct model m = load_fixture("bert-classifier", ENCODER_F32);
+	AUTO(model_fini) struct model other = load_fixture("bert-mean", ENCODER_F32);
+	AUTO(buf_fini) struct buf config = BUF_INIT, weights = BUF_INIT;
+	struct model_memory_file files[2] = {
+		{.name = "config.json"}, {.name = "model.safetensors"}};
+	const uint64_t identity = encoder_info(m.enc)->identity;
+	struct model_memory_file turned[2];
+
+	read_fixture(&config, "bert-classifier/config.json");
+	read_fixture(&weights, "bert-classifier/model.safetensors");
+	files[0].data = config.data;
+	files[0].len = config.len;
+	files[1].data = weights.data;
+	files[1].len = weights.len;
+	turned[0] = files[1];
+	turned[1] = files[0];
+	cr_expect_neq(identity, encoder_info(other.enc)->identity);
+	cr_expect_eq(identity_of(files, 2), identity, "wherever it lies");
+	cr_expect_eq(identity_of(turned, 2), identity, "in whatever order it is read");
+	if (encoder_isa_runs(ENCODER_ISA_AUTO, ENCODER_I8)) {
+		AUTO(model_fini) struct model i8 = load_fixture("bert-classifier", ENCODER_I8);
+
+		cr_expect_eq(encoder_info(i8.enc)->identity, identity, "whatever it is packed to");
+	}
+	weights.data[weights.len - 2] ^= 1;
+	cr_expect_neq(identity_of(files, 2), identity, "one bit of one weight");
+}
+
 Test(encoder, refuses_what_a_pass_cannot_take)
 {
 	AUTO(model_fini) struct model m = load_fixture("bert-classifier", ENCODER_F32);

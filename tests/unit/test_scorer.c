@@ -77,8 +77,7 @@ world_train_encoded(struct buf *out, const struct world *w, enum scorer_id id)
 	struct err e;
 
 	o.embeddings = w->embedding;
-	o.embedding_len = EMBEDDING;
-	o.encoder = "made for this test";
+	o.encoder = (struct scorer_embedding){EMBEDDING, 4711, "made for this test"};
 	cr_assert_eq(train_run(out, NULL, &w->d, w->train, WORLD_TRAINED, id, &o, &e), ERR_OK, "%s",
 		e.text);
 }
@@ -206,7 +205,10 @@ ParameterizedTest(enum scorer_id *id, scorer, learns_from_embeddings_where_they_
 	cr_assert_eq(scorer_open(&s, *id, "f", file.data, file.len, &e), ERR_OK, "%s", e.text);
 	cr_assert_eq(
 		scorer_open(&plain, *id, "f", without.data, without.len, &e), ERR_OK, "%s", e.text);
-	cr_expect_eq(scorer_embedding_len(s), EMBEDDING);
+	cr_assert_not_null(scorer_embedding(s));
+	cr_expect_eq(scorer_embedding(s)->len, EMBEDDING);
+	cr_expect_eq(scorer_embedding(s)->identity, 4711);
+	cr_expect_str_eq(scorer_embedding(s)->name, "made for this test");
 	scratch = scratch_new(s);
 	cr_expect_neq(want_by_embedding(s, 2.5F, scratch), want_by_embedding(s, 0.5F, scratch),
 		"%s", scorer_name(*id));
@@ -214,7 +216,7 @@ ParameterizedTest(enum scorer_id *id, scorer, learns_from_embeddings_where_they_
 		cr_expect_gt(want_by_embedding(s, 2.5F, scratch),
 			want_by_embedding(s, 0.5F, scratch), "%s", scorer_name(*id));
 	if (scorer_kind(*id) == SCORER_KIND_TRAINED) {
-		cr_expect_eq(scorer_embedding_len(plain), 0);
+		cr_expect_null(scorer_embedding(plain));
 		cr_expect_eq(want_by_embedding(plain, 2.5F, scratch),
 			want_by_embedding(plain, 0.5F, scratch), "%s", scorer_name(*id));
 	}
@@ -254,6 +256,49 @@ Test(scorer, learns_from_embeddings_of_any_length)
 		}
 		free(scratch);
 	}
+}
+
+/* Where the table of sections has this tag. */
+static char *
+section_tag(struct buf *file, const char *tag)
+{
+	for (size_t at = 64; at + 8 < file->len; at += 8)
+		if (strncmp(file->data + at, tag, 8) == 0)
+			return file->data + at;
+	cr_assert_fail("no section '%s'", tag);
+	return NULL;
+}
+
+Test(scorer, what_does_not_say_its_encoder_is_refused)
+{
+	AUTO(world_fini) struct world w;
+	AUTO(scorer_free) struct scorer *s = NULL;
+	AUTO(buf_fini) struct buf file = BUF_INIT;
+	struct scorer_encoder head;
+	struct err e;
+	char *tag, *section;
+	uint64_t offset;
+
+	world_init(&w);
+	world_train_encoded(&file, &w, SCORER_LINEAR);
+	tag = section_tag(&file, "encoder");
+	memcpy(&offset, tag + 8, sizeof(offset));
+	section = file.data + offset;
+	memcpy(&head, section, sizeof(head));
+	for (uint64_t len = 0; len < EMBEDDING; len++) {
+		const struct scorer_encoder wrong = {.identity = head.identity, .len = len};
+
+		memcpy(section, &wrong, sizeof(wrong));
+		scorer_file_seal(file.data, file.len);
+		cr_expect_eq(
+			scorer_open(&s, SCORER_LINEAR, "f", file.data, file.len, &e), ERR_CONFIG);
+		cr_expect(strstr(e.text, "'encoder' is damaged") != NULL, "%s", e.text);
+	}
+	memcpy(section, &head, sizeof(head));
+	memcpy(tag, "another", 8);
+	scorer_file_seal(file.data, file.len);
+	cr_expect_eq(scorer_open(&s, SCORER_LINEAR, "f", file.data, file.len, &e), ERR_CONFIG);
+	cr_expect(strstr(e.text, "train it again") != NULL, "%s", e.text);
 }
 
 Test(scorer, finds_models_by_name_up_to_case_and_vendor)

@@ -139,7 +139,9 @@ pass_take_ids(struct pass_text *t, const struct encoder_info *info)
 	t->tokens.len = n;
 }
 
-/* A classification looks at what the files say; a text too long to be embedded is an error. */
+/* A classification looks at as much as the files say, an embedding at as much as the model takes. A
+ * text too long to be embedded is an error where it is all that was asked (Embed), else it is cut.
+ */
 static struct tokenizer_options
 pass_options(const struct job *j, const struct model *m)
 {
@@ -148,6 +150,8 @@ pass_options(const struct job *j, const struct model *m)
 
 	if (j->kind == JOB_EMBED)
 		return encoder_embedding_options(m->encoder);
+	if (j->wanted == WANTED_EMBEDDING)
+		o = encoder_embedding_options(m->encoder);
 	o.cut = j->cut;
 	if (o.max_length == 0 || o.max_length > info->max_tokens)
 		o.max_length = info->max_tokens;

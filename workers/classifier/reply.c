@@ -80,6 +80,7 @@ reply_classified(struct classifier *c, const struct pass *p, struct pass_text *t
 	m.classified.queue_us = (uint32_t)((p->started_ns - t->job->arrived_ns) / NS_PER_US);
 	m.classified.run_us = (uint32_t)(p->run_ns / NS_PER_US);
 	m.classified.batch = (uint32_t)p->len;
+	m.classified.identity = info->identity;
 	board_count(c->w->board, COUNTER_CLASSIFIED, 1);
 	reply_send(c, t->job, &m, &t->values);
 	reply_end(c, &t->job);
