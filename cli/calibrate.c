@@ -26,6 +26,7 @@ struct calibration {
 	struct dataset d;
 	struct lab_scorer scorer;
 	struct lab_choice choice;
+	struct encode encoded;
 	struct metrics_pair *pairs; /* scores are NaN where only prompts are there */
 	uint32_t *order;
 	size_t len;
@@ -41,6 +42,7 @@ calibration_fini(struct calibration *c)
 {
 	lab_choice_fini(&c->choice);
 	lab_scorer_fini(&c->scorer);
+	encode_fini(&c->encoded);
 	dataset_free(&c->d);
 	free(c->pairs);
 	free(c->order);
@@ -104,6 +106,10 @@ calibration_wants(struct calibration *c, const struct cli *cli)
 		const struct dataset_row *r = &c->d.rows[c->choice.rows[i]];
 		struct scorer_input in = {.text = r->prompt, .len = r->prompt_len, .seed = r->hash};
 
+		if (c->encoded.embeddings != NULL) {
+			in.embedding_len = c->encoded.made.len;
+			in.embedding = c->encoded.embeddings + c->choice.rows[i] * in.embedding_len;
+		}
 		c->pairs[i].want = scorer_want_strong(s, &in, weak, strong, scratch);
 	}
 	free(scratch);
@@ -388,14 +394,15 @@ cli_calibrate(const struct cli *cli)
 	code = lab_scorer_open(&c.scorer, cli, named);
 	if (code == CLI_OK && c.scorer.open == NULL)
 		code = lab_fail(cli, "this scorer stands in no route: it has no threshold");
-	if (code == CLI_OK && scorer_embedding(c.scorer.open) != NULL)
-		code = lab_fail(
-			cli, "this scorer was trained with --encoder: it stands in no route");
 	if (code == CLI_OK)
 		code = lab_data(
 			&c.d, cli, &cli->data, cli->values['q'] != NULL ? LAB_SCORED : LAB_PROMPTS);
 	if (code == CLI_OK)
 		code = calibration_rows(&c, cli);
+	if (code == CLI_OK)
+		code = lab_encode(&c.encoded, cli, &c.d, 1);
+	if (code == CLI_OK)
+		code = lab_encode_fits(&c.scorer, cli, &c.encoded);
 	if (code == CLI_OK)
 		code = calibration_wants(&c, cli);
 	if (code == CLI_OK)

@@ -8,6 +8,7 @@
 #include "lib/base/buf.h"
 #include "lib/base/file.h"
 #include "lib/base/json.h"
+#include "lib/encoder/encoder.h"
 #include "lib/routing/scorers.h"
 
 static void
@@ -56,28 +57,31 @@ check_print_faults(
 		(void)fprintf(out, "%s: and %zu more\n", file, faults->more);
 }
 
-/* The scorer files that the config names, each with the line of its route. */
-static enum err_code
-check_scorers(const struct config *c, struct config_faults *faults)
+static void
+check_tell(void *arg, unsigned line, const char *text)
 {
-	AUTO(scorers_free) struct scorers *s = NULL;
+	struct config_faults *faults = arg;
 	struct config_fault *fault;
-	struct err e = {.code = ERR_OK};
 
-	scorers_new(&s, c, file_shipped);
-	for (size_t i = 0; i < s->len; i++) {
-		if (s->rows[i].route == NULL || scorers_load(&s->rows[i], file_read, &e) == ERR_OK)
-			continue;
-		if (faults->len == CONFIG_FAULTS_MAX) {
-			faults->more++;
-			continue;
-		}
-		fault = &faults->rows[faults->len++];
-		fault->line = s->rows[i].line;
-		(void)snprintf(fault->text, sizeof(fault->text), "%.*s",
-			(int)sizeof(fault->text) - 1, e.text);
+	if (faults->len == CONFIG_FAULTS_MAX) {
+		faults->more++;
+		return;
 	}
-	return faults->len > 0 ? ERR_CONFIG : ERR_OK;
+	fault = &faults->rows[faults->len++];
+	fault->line = line;
+	(void)snprintf(
+		fault->text, sizeof(fault->text), "%.*s", (int)sizeof(fault->text) - 1, text);
+}
+
+static MUST enum err_code
+check_look(struct scorer_embedding *out, const struct config_encoder *c, struct err *e)
+{
+	struct encoder_embedding made;
+	enum err_code code = encoder_look(&made, c->folder, e);
+
+	if (code == ERR_OK)
+		*out = (struct scorer_embedding){.len = made.len, .identity = made.identity};
+	return code;
 }
 
 enum cli_exit
@@ -87,11 +91,16 @@ cli_check(const struct cli *cli)
 	AUTO(buf_fini) struct buf text = BUF_INIT;
 	const char *file = cli->args[0];
 	struct config_faults faults = {.len = 0};
+	const struct scorers_check scorers = {.found = file_shipped,
+		.read = file_read,
+		.look = check_look,
+		.tell = check_tell,
+		.arg = &faults};
 	struct err e = {.code = ERR_OK};
 	enum err_code code = config_load(&c, &text, file, &faults, &e);
 
-	if (code == ERR_OK)
-		code = check_scorers(c, &faults);
+	if (code == ERR_OK && scorers_check(c, &scorers) > 0)
+		code = ERR_CONFIG;
 	if (c != NULL && config_encoder_folders(&faults, c) > 0)
 		code = ERR_CONFIG;
 	if (cli->output == CLI_JSON)

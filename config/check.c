@@ -362,6 +362,30 @@ check_scorer(struct check *k, size_t at)
 	}
 }
 
+static void
+check_route_encoder(struct check *k, size_t at)
+{
+	const struct config_route *r = &k->config->routes[at];
+	struct path path;
+
+	if (r->encoder == NULL || r->scorer == NULL)
+		return;
+	(void)path_of(&path, "routes[%zu].encoder", at);
+	switch (config_scorer_kind(r->scorer, config_scorer_split(r->scorer).name_len)) {
+	case CONFIG_SCORER_ASKS:
+		check_fault(k, path.text, "is for scorer files; write scorer: %.*s:%s instead",
+			(int)config_scorer_split(r->scorer).name_len, r->scorer, r->encoder);
+		break;
+	case CONFIG_SCORER_PLAIN:
+		check_fault(k, path.text, "is for scorer files; scorer %s reads none", r->scorer);
+		break;
+	default:
+		if (!names_has(&k->encoders, r->encoder))
+			check_dangling(k, path.text, "encoder", r->encoder, &k->encoders);
+		break;
+	}
+}
+
 /* A route that another one leaves decisions to: it must exist, and not be the same. */
 static void
 check_other_route(struct check *k, size_t at, const char *path, const char *name)
@@ -412,6 +436,7 @@ check_route(struct check *k, size_t at)
 	if (r->default_model != NULL && !is_model(k, r->default_model))
 		check_dangling(k, path.text, "model", r->default_model, &k->models);
 	check_scorer(k, at);
+	check_route_encoder(k, at);
 	check_experiment(k, at);
 }
 

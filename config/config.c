@@ -132,6 +132,14 @@ config_encoder(const struct config *c, const char *name)
 	return NULL;
 }
 
+const char *
+config_route_encoder(const struct config *c, const struct config_route *route)
+{
+	if (route != NULL && route->encoder != NULL)
+		return route->encoder;
+	return c->encoders_len > 0 ? c->encoders[0].name : NULL;
+}
+
 const struct config_encoder *
 config_encoder_of(const struct config *c, const char *process)
 {

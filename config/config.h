@@ -255,6 +255,7 @@ struct config_route {
 	enum strategy strategy;
 	double dial;	    /* 0 cheapest .. 1 best; negative: the strategy's own weights */
 	char *scorer;	    /* NAME or NAME:FILE; config_scorer_split takes it apart */
+	char *encoder;	    /* for the file, where it needs embeddings; NULL: the first */
 	double threshold;   /* from where on a strong model is wanted; negative: not said */
 	enum text_policy text;
 	uint32_t deadline_ms;	/* of a scorer that asks a classifier */
@@ -379,6 +380,9 @@ const struct config_backend *config_backend(const struct config *c, const char *
 const struct config_encoder *config_encoder(const struct config *c, const char *name);
 /* Whose process is called NAME-INDEX; NULL: no encoder's. */
 const struct config_encoder *config_encoder_of(const struct config *c, const char *process);
+/* Which encoder makes the embeddings for the scorer file of a route (NULL: of any); NULL: there are
+ * none. */
+const char *config_route_encoder(const struct config *c, const struct config_route *route);
 const struct config_model *config_model(const struct config *c, const char *name);
 const struct config_route *config_route(const struct config *c, const char *name);
 

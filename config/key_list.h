@@ -291,6 +291,10 @@ CONFIG_KEY(ROUTE, dial, REAL, dial, NOT_SAID, 0, 1, "",
 CONFIG_KEY(ROUTE, scorer, SCORER, scorer, "heuristic", 0, 0, "",
 	"what judges a prompt. A trained one without FILE is the one that comes with shunt; encoder "
 	"without NAME is the first of `encoders`")
+CONFIG_KEY(ROUTE, encoder, NAME, encoder, NOT_SAID, 0, 0, "",
+	"for a scorer file that was trained with `--encoder`: which entry of `encoders` makes the "
+	"embedding of a prompt; its files must be those of the model that the scorer was trained "
+	"with, dtype and isa may differ. Default: the first")
 CONFIG_KEY(ROUTE, threshold, REAL, threshold, NOT_SAID, 0, 1, "",
 	"how much a prompt must want a strong model to get one. Left out, heuristic takes 0.5 as "
 	"the middle of its scale, encoder decides at 0.5, and trained scorers weigh the quality "
@@ -299,7 +303,8 @@ CONFIG_KEY(ROUTE, text, TEXT_POLICY, text, "turns", 0, 0, "",
 	"what of a conversation the scorer sees; of what is too long, the middle of its turns is "
 	"left out first")
 CONFIG_KEY(ROUTE, deadline_ms, TIME, deadline_ms, "200ms", 1, 60000, "",
-	"for scorer encoder: without an answer by then, default_model is taken")
+	"where a classifier is asked (scorer encoder, or a file that needs an embedding): without an "
+	"answer by then, default_model is taken")
 CONFIG_KEY(ROUTE, cache_ms, TIME, cache_ms, "60s", 0, 3600000, "",
 	"what a scorer file or an encoder said of a text holds so long; load, health and prices "
 	"are looked at for each request; 0: ask each time")

@@ -40,11 +40,12 @@ check_names_scorer_file(const struct config *c)
 	return false;
 }
 
-/* What this process does not parse, the gateway's program checks: it prints its own faults. */
+/* What this process does not parse, the program that reads models checks, too: scorer files, and
+ * whether their encoders fit them. It prints its own faults. */
 static int
-check_by_gateway(const char *path)
+check_by_classifier(const char *path)
 {
-	const char *role = table_role(ROLE_GATEWAY)->name;
+	const char *role = table_role(ROLE_CLASSIFIER)->name;
 	char folder[256], program[320];
 	int status = 0;
 	struct err e;
@@ -70,6 +71,9 @@ check_by_gateway(const char *path)
 	while (waitpid(pid, &status, 0) < 0)
 		if (errno != EINTR)
 			return EXIT_FAILURE;
+	if (WIFSIGNALED(status))
+		(void)printf("%s:1: scorer files are not checked: %s died of signal %d\n", path,
+			program, WTERMSIG(status));
 	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
@@ -90,7 +94,7 @@ check_file(const char *path)
 		check_print_faults(path, &faults, &e);
 		status = EXIT_FAILURE;
 	}
-	if (check_names_scorer_file(c) && check_by_gateway(path) != EXIT_SUCCESS)
+	if (check_names_scorer_file(c) && check_by_classifier(path) != EXIT_SUCCESS)
 		status = EXIT_FAILURE;
 	if (status != EXIT_SUCCESS)
 		return status;

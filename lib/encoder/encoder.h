@@ -57,12 +57,12 @@ MUST enum err_code encoder_open(struct encoder_source **out, const char *folder,
 	const struct encoder_plan *plan, struct err *e);
 void encoder_close(struct encoder_source **s_p);
 size_t encoder_packed_bytes(const struct encoder_source *s);
-/* What there is to know of a model without packing it: length and identity of its embeddings. */
+/* Length and identity of a model's embeddings, as encoder_info has them, without packing it. */
 struct encoder_embedding {
 	uint32_t len;
 	uint64_t identity;
 };
-struct encoder_embedding encoder_embedding(const struct encoder_source *s);
+MUST enum err_code encoder_look(struct encoder_embedding *out, const char *folder, struct err *e);
 /* image: encoder_packed_bytes writable zero bytes, 64-byte aligned (2 MiB aligned is best). */
 MUST enum err_code encoder_pack(const struct encoder_source *s, void *image, struct err *e);
 

@@ -174,10 +174,16 @@ encoder_packed_bytes(const struct encoder_source *s)
 	return s->layout.total;
 }
 
-struct encoder_embedding
-encoder_embedding(const struct encoder_source *s)
+enum err_code
+encoder_look(struct encoder_embedding *out, const char *folder, struct err *e)
 {
-	return (struct encoder_embedding){.len = s->header.hidden, .identity = s->header.identity};
+	static const struct encoder_plan any = {.dtype = ENCODER_F32, .isa = ENCODER_ISA_BLAS};
+	AUTO(encoder_close) struct encoder_source *s = NULL;
+
+	if (encoder_open(&s, folder, &any, e) != ERR_OK)
+		return e->code;
+	*out = (struct encoder_embedding){.len = s->header.hidden, .identity = s->header.identity};
+	return ERR_OK;
 }
 
 enum err_code

@@ -31,8 +31,9 @@ enum route_question_form {
 struct route_question {
 	enum route_question_form form;
 	enum scorer_id scorer;
-	const struct scorers_row *row; /* of a trained scorer; NULL: an encoder is asked */
-	const char *encoder;	       /* its name; NULL: the only or first one */
+	const struct scorers_row *row; /* of a trained scorer; NULL: the encoder itself judges */
+	const char *encoder; /* who has to be asked, for its own word or for the row's embedding; NULL:
+			      * the row needs none */
 	int weak, strong; /* QUESTION_WANT, trained: indices into the scorer's models */
 	const struct config_route *route; /* whose text policy and deadline count; NULL: none */
 	const struct route_request *request;
@@ -40,8 +41,8 @@ struct route_question {
 
 struct route_judgement {
 	double want; /* QUESTION_WANT: 0..1 */
-	const struct scorer_guess *guess; /* QUESTION_GUESS: one per model of the scorer; valid until
-					   * the next question */
+	const struct scorer_guess *guess; /* of a trained scorer: one per model of it; valid until the
+					   * next question */
 	bool cached;
 	char why[ROUTE_WHY_MAX]; /* JUDGE_FAILED: what is wrong, for the explanation */
 };
@@ -62,6 +63,10 @@ struct route_judge {
 size_t route_text(char out[ROUTE_TEXT_MAX], const struct route_request *r,
 	const struct config_route *route);
 
-/* Let the question's scorer file answer, here and now. */
+/* Let the question's scorer file answer, here and now: out->guess in any case. embedding: as many
+ * numbers as the scorer wants; NULL: it wants none. */
 void route_judge_file(struct route_judgement *out, const struct route_question *q, const char *text,
-	size_t len);
+	size_t len, const float *embedding);
+/* The same from what it guessed before. */
+void route_judge_guessed(struct route_judgement *out, const struct route_question *q,
+	const struct scorer_guess *guess);

@@ -87,7 +87,7 @@ names_can_score(const struct route_catalog *c, enum scorer_id id)
 	case SCORER_KIND_FIXED:
 		return true;
 	case SCORER_KIND_TRAINED:
-		return scorers_find(c->scorers, id, NULL) != NULL;
+		return scorers_find(c->scorers, id, NULL, NULL) != NULL;
 	case SCORER_KIND_ENCODER:
 		return c->config->encoders_len > 0;
 	default:

@@ -132,9 +132,9 @@ plan_ask(struct work *w, const struct route_question *q)
 
 	if (w->r->judge != NULL) {
 		answer = w->r->judge->ask(w->r->judge->arg, &w->judgement, q);
-	} else if (q->row != NULL) {
+	} else if (q->encoder == NULL) {
 		len = route_text(text, w->r, q->route);
-		route_judge_file(&w->judgement, q, text, len);
+		route_judge_file(&w->judgement, q, text, len, NULL);
 	} else {
 		answer = JUDGE_FAILED;
 		(void)snprintf(w->judgement.why, sizeof(w->judgement.why), "nobody can be asked");
@@ -200,8 +200,11 @@ plan_fit(struct work *w, const struct scorers_row *row)
 static bool
 plan_trained(struct work *w, struct scorers_row *row)
 {
-	struct route_question q = {
-		.scorer = row->id, .row = row, .route = work_route(w), .request = w->r};
+	struct route_question q = {.scorer = row->id,
+		.row = row,
+		.encoder = scorer_embedding(row->scorer) != NULL ? row->encoder : NULL,
+		.route = work_route(w),
+		.request = w->r};
 	enum route_answer answer;
 	int model;
 
@@ -240,7 +243,7 @@ plan_encoder(struct work *w, const char *encoder)
 {
 	struct route_question q = {.form = QUESTION_WANT,
 		.scorer = SCORER_ENCODER,
-		.encoder = encoder,
+		.encoder = encoder != NULL ? encoder : config_route_encoder(w->c->config, NULL),
 		.route = work_route(w),
 		.request = w->r};
 	enum route_answer answer = plan_ask(w, &q);
@@ -296,7 +299,8 @@ plan_make(struct work *w)
 	if (id == SCORER_ENCODER && plan_is_needed(w))
 		return plan_encoder(w, s.rest);
 	if (id < SCORERS && scorer_kind(id) == SCORER_KIND_TRAINED && plan_is_needed(w)) {
-		row = scorers_find(w->c->scorers, id, s.rest);
+		row = scorers_find(
+			w->c->scorers, id, s.rest, config_route_encoder(w->c->config, route));
 		if (row != NULL)
 			return plan_trained(w, row);
 	}

@@ -73,18 +73,31 @@ route_text(
 }
 
 void
-route_judge_file(
-	struct route_judgement *out, const struct route_question *q, const char *text, size_t len)
+route_judge_guessed(struct route_judgement *out, const struct route_question *q,
+	const struct scorer_guess *guess)
+{
+	const struct scorer_input nothing = {.text = ""}; /* only fixed scorers look at it */
+
+	out->guess = guess;
+	if (q->form == QUESTION_WANT)
+		out->want =
+			scorer_want_guessed(q->row->scorer, guess, &nothing, q->weak, q->strong);
+}
+
+void
+route_judge_file(struct route_judgement *out, const struct route_question *q, const char *text,
+	size_t len, const float *embedding)
 {
 	const struct scorers_row *row = q->row;
-	struct scorer_input in = {.text = text, .len = len, .seed = q->request->seed};
+	const struct scorer_embedding *wanted = scorer_embedding(row->scorer);
+	const struct scorer_input in = {.text = text,
+		.len = len,
+		.embedding = embedding,
+		.embedding_len = wanted == NULL ? 0 : wanted->len,
+		.seed = q->request->seed};
 
+	CHECK((wanted == NULL) == (embedding == NULL));
 	out->cached = false;
-	out->guess = NULL;
-	if (q->form == QUESTION_WANT) {
-		out->want = scorer_want_strong(row->scorer, &in, q->weak, q->strong, row->scratch);
-		return;
-	}
 	scorer_guess(row->scorer, row->guess, &in, row->scratch);
-	out->guess = row->guess;
+	route_judge_guessed(out, q, row->guess);
 }

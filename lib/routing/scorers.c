@@ -41,35 +41,50 @@ scorers_free(struct scorers **s_p)
 	for (size_t i = 0; i < s->len; i++) {
 		scorers_row_close(&s->rows[i]);
 		free(s->rows[i].path);
+		free(s->rows[i].encoder);
 		free(s->rows[i].route);
 	}
 	free(s->rows);
 	free(s);
 }
 
-/* The row of this scorer and path; a new one where there is none. */
+static bool
+scorers_equal(const char *a, const char *b)
+{
+	return a != NULL && b != NULL && strcmp(a, b) == 0;
+}
+
+/* Is it the row of this path and encoder? path NULL: of what comes with shunt. */
+static bool
+scorers_is(const struct scorers_row *row, const char *path, const char *encoder)
+{
+	if (encoder != NULL && !scorers_equal(row->encoder, encoder))
+		return false;
+	return path == NULL ? row->shipped : !row->shipped && strcmp(row->path, path) == 0;
+}
+
+/* The row of this scorer, path and encoder; a new one where there is none. */
 static struct scorers_row *
-scorers_add(struct scorers *s, enum scorer_id id, const char *path)
+scorers_add(struct scorers *s, enum scorer_id id, const char *path, const char *encoder)
 {
 	struct scorers_row *row;
 
-	for (size_t i = 0; i < s->len; i++) {
-		row = &s->rows[i];
-		if (row->id == id && (path == NULL ? row->shipped
-						   : !row->shipped && strcmp(row->path, path) == 0))
-			return row;
-	}
+	for (size_t i = 0; i < s->len; i++)
+		if (s->rows[i].id == id && scorers_is(&s->rows[i], path, encoder))
+			return &s->rows[i];
 	s->rows = reallocarray(s->rows, s->len + 1, sizeof(*s->rows));
 	CHECK(s->rows != NULL);
 	row = &s->rows[s->len++];
 	*row = (struct scorers_row){.id = id, .shipped = path == NULL};
 	if (path != NULL)
 		row->path = scorers_copy(path);
+	if (encoder != NULL)
+		row->encoder = scorers_copy(encoder);
 	return row;
 }
 
 static void
-scorers_add_route(struct scorers *s, const struct config_route *route)
+scorers_add_route(struct scorers *s, const struct config *c, const struct config_route *route)
 {
 	struct config_scorer named = config_scorer_split(route->scorer);
 	enum scorer_id id = scorer_find(route->scorer, named.name_len);
@@ -77,7 +92,7 @@ scorers_add_route(struct scorers *s, const struct config_route *route)
 
 	if (id == SCORERS || scorer_kind(id) != SCORER_KIND_TRAINED)
 		return;
-	row = scorers_add(s, id, named.rest);
+	row = scorers_add(s, id, named.rest, config_route_encoder(c, route));
 	if (row->route != NULL)
 		return;
 	row->route = scorers_copy(route->name);
@@ -94,15 +109,18 @@ scorers_new(struct scorers **out, const struct config *c, scorers_shipped_fn *fo
 
 	CHECK(s != NULL);
 	for (size_t i = 0; i < c->routes_len; i++)
-		scorers_add_route(s, &c->routes[i]);
+		scorers_add_route(s, c, &c->routes[i]);
 	for (unsigned id = 0; id < SCORERS; id++) {
 		if (scorer_kind((enum scorer_id)id) != SCORER_KIND_TRAINED)
 			continue;
 		(void)snprintf(
 			name, sizeof(name), "scorer/default.%s", scorer_name((enum scorer_id)id));
-		row = scorers_add(s, (enum scorer_id)id, NULL);
-		if (found(&path, name))
-			row->path = scorers_copy(buf_str(&path));
+		(void)scorers_add(s, (enum scorer_id)id, NULL, config_route_encoder(c, NULL));
+		if (!found(&path, name))
+			continue;
+		for (row = s->rows; row < s->rows + s->len; row++)
+			if (row->id == (enum scorer_id)id && row->shipped)
+				row->path = scorers_copy(buf_str(&path));
 	}
 	*out = s;
 }
@@ -116,6 +134,13 @@ scorers_user(char out[96], const struct scorers_row *row)
 	else
 		(void)snprintf(out, 96, "route %.63s", row->route);
 	return out;
+}
+
+/* Is there somebody to ask for what it needs? */
+static bool
+scorers_can_ask(const struct scorers_row *row, const struct scorer *s)
+{
+	return scorer_embedding(s) == NULL || row->encoder != NULL;
 }
 
 enum err_code
@@ -137,12 +162,12 @@ scorers_load(struct scorers_row *row, scorers_read_fn *read, struct err *e)
 		return ERR_OK;
 	if (scorer_open(&scorer, row->id, row->path, data.data, data.len, e) != ERR_OK)
 		return err_wrap(e, "%s", scorers_user(user, row));
-	if (scorer_embedding(scorer) != NULL) {
+	if (!scorers_can_ask(row, scorer)) {
+		(void)err_set(e, ERR_CONFIG,
+			"%s: %s: was trained with embeddings of %s; there are no `encoders` to ask",
+			scorers_user(user, row), row->path, scorer_embedding(scorer)->name);
 		scorer_free(&scorer);
-		return err_set(e, ERR_CONFIG,
-			"%s: %s: was trained with --encoder; no route asks a scorer with "
-			"embeddings",
-			scorers_user(user, row), row->path);
+		return ERR_CONFIG;
 	}
 	scorers_row_close(row);
 	row->scorer = scorer;
@@ -157,12 +182,6 @@ scorers_load(struct scorers_row *row, scorers_read_fn *read, struct err *e)
 	return ERR_OK;
 }
 
-static bool
-scorers_equal(const char *a, const char *b)
-{
-	return a != NULL && b != NULL && strcmp(a, b) == 0;
-}
-
 bool
 scorers_inherit(struct scorers_row *row, struct scorers *from, enum scorers_same same)
 {
@@ -171,6 +190,7 @@ scorers_inherit(struct scorers_row *row, struct scorers *from, enum scorers_same
 	for (size_t i = 0; from != NULL && i < from->len; i++) {
 		old = &from->rows[i];
 		if (old->scorer == NULL || old->id != row->id ||
+			!scorers_can_ask(row, old->scorer) ||
 			!(same == SCORERS_SAME_FILE ? scorers_equal(old->path, row->path)
 						    : scorers_equal(old->route, row->route)))
 			continue;
@@ -189,7 +209,7 @@ scorers_inherit(struct scorers_row *row, struct scorers *from, enum scorers_same
 }
 
 struct scorers_row *
-scorers_find(const struct scorers *s, enum scorer_id id, const char *path)
+scorers_find(const struct scorers *s, enum scorer_id id, const char *path, const char *encoder)
 {
 	struct scorers_row *found = NULL;
 
@@ -198,11 +218,10 @@ scorers_find(const struct scorers *s, enum scorer_id id, const char *path)
 
 		if (row->id != id || row->scorer == NULL)
 			continue;
-		if (path != NULL && (row->shipped || strcmp(row->path, path) != 0))
-			continue;
-		if (path != NULL || row->shipped)
+		if (scorers_is(row, path, encoder))
 			return row;
-		found = row;
+		if (path == NULL)
+			found = row;
 	}
 	return found;
 }
@@ -241,4 +260,53 @@ scorers_extremes(const struct scorers_row *row, int *weak, int *strong)
 		if (scorer_mean(row->scorer, i) > scorer_mean(row->scorer, (size_t)*strong))
 			*strong = (int)i;
 	}
+}
+
+/* Does the row's encoder make what its scorer was trained with? */
+static enum err_code
+scorers_check_fit(const struct scorers_row *row, const struct config *c,
+	const struct scorers_check *how, struct err *e)
+{
+	const struct scorer_embedding *wanted = scorer_embedding(row->scorer);
+	struct scorer_embedding made;
+	char user[96];
+
+	if (wanted == NULL)
+		return ERR_OK;
+	if (how->look(&made, config_encoder(c, row->encoder), e) != ERR_OK)
+		return err_wrap(e, "%s: encoder %s", scorers_user(user, row), row->encoder);
+	if (made.len != wanted->len)
+		return err_set(e, ERR_CONFIG,
+			"%s: %s: was trained with embeddings of %s, %zu numbers each; those of "
+			"encoder "
+			"%s have %zu",
+			scorers_user(user, row), row->path, wanted->name, wanted->len, row->encoder,
+			made.len);
+	if (made.identity != wanted->identity)
+		return err_set(e, ERR_CONFIG,
+			"%s: %s: was trained with embeddings of %s; the files of encoder %s are "
+			"not "
+			"that model's",
+			scorers_user(user, row), row->path, wanted->name, row->encoder);
+	return ERR_OK;
+}
+
+size_t
+scorers_check(const struct config *c, const struct scorers_check *how)
+{
+	AUTO(scorers_free) struct scorers *s = NULL;
+	struct err e = {.code = ERR_OK};
+	size_t faults = 0;
+
+	scorers_new(&s, c, how->found);
+	for (size_t i = 0; i < s->len; i++) {
+		struct scorers_row *row = &s->rows[i];
+
+		if (row->route == NULL || (scorers_load(row, how->read, &e) == ERR_OK &&
+						  scorers_check_fit(row, c, how, &e) == ERR_OK))
+			continue;
+		how->tell(how->arg, row->line, e.text);
+		faults++;
+	}
+	return faults;
 }

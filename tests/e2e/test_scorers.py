@@ -439,22 +439,216 @@ def test_the_prompt_log_ends_at_its_size(daemon):
 # ---- scorers that learned from an encoder's embeddings
 
 
-def test_a_scorer_that_learned_from_embeddings_is_asked_with_them_and_stands_in_no_route(files, tmp_path):
-    data, out = files["good"].with_name("good.jsonl"), tmp_path / "both.linear"
-    done = shunt("train", "--data", data, "--scorer", "linear", "--encoder", BERT, "--out", out, "--json")
+needs_bert = pytest.mark.skipif(not BERT.exists(), reason="no ../shared/data/models beside the project")
+PROSE = ["Ode to", "A letter about", "The story of", "Some thoughts on"]
+CODE = ["int main(void) { return", "SELECT name FROM", "for (i = 0; i < n; i++) use", "def f(x): return"]
+
+
+def learn(folder, name, scorer="linear", swapped=False, model_folder=BERT):
+    """A scorer of texts that differ in kind more than in words, trained with embeddings."""
+    rows, rng = [], random.Random(2)
+    for i in range(200):
+        code = i % 2 == 1
+        rows.append({"id": str(i), "dataset": "made",
+                     "prompt": f"{rng.choice(CODE if code else PROSE)} {rng.choice(NOUNS)} {i}",
+                     "scores": {"weak-1b": 0.05 if code != swapped else 0.95, "strong-70b": 0.95}})
+    data = folder / f"{name}.jsonl"
+    data.write_text("\n".join(map(json.dumps, rows)) + "\n")
+    out = folder / f"{name}.{scorer}"
+    done = shunt("train", "--data", data, "--scorer", scorer, "--encoder", model_folder, "--out", out)
     assert done.returncode == 0, done.stderr
+    return out
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("learned")
+    return {"good": learn(folder, "good"), "swapped": learn(folder, "swapped", swapped=True),
+            "knn": learn(folder, "knn", scorer="knn"), "ensemble": learn(folder, "all", scorer="ensemble")}
+
+
+@pytest.fixture
+def embedded(daemon, learned, tmp_path):
+    """A daemon whose route asks a copy of the file, with an encoder; keys are the route's."""
+    folder = tmp_path / "scorers"
+    folder.mkdir()
+
+    def start(scorer="linear", more=(), **keys):
+        path = folder / "pair.scorer"
+        replace(path, learned[scorer if scorer != "linear" else "good"])
+        d = daemon(config(log={"level": "debug"}, encoders=[
+            {"name": "other", "folder": str(BERT.with_name("tiny-random-BertForSequenceClassification"))},
+            {"name": "en", "folder": str(BERT), "dtype": "f32"}],
+            routes=[{"name": "auto", "models": ["small", "large"], "scorer": f"{scorer}:{path}",
+                     "encoder": "en", "cache_ms": 0, "deadline_ms": "5s", "default_model": "small", **keys},
+                    *more]))
+        until("the classifier answers", lambda: route(d, "Hello there")["phase"] == "score")
+        return d, path
+    return start
+
+
+def classifier_of(d, encoder):
+    (pid,) = [w["pid"] for w in d.status()["workers"] if w["name"].startswith(f"{encoder}-")]
+    return pid
+
+
+def wants(tmp_path, scorer, text):
+    """What shunt's own scorer says of a text, without any daemon."""
+    data = tmp_path / "one.jsonl"
+    data.write_text(json.dumps({"prompt": text}) + "\n")
+    done = shunt("calibrate", "--data", data, "--scorer", scorer, "--encoder", BERT, "--weak", "weak-1b",
+                 "--strong", "strong-70b", "--strong-pct", 100, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)["threshold"]
+
+
+@needs_bert
+def test_a_scorer_that_learned_from_embeddings_is_asked_with_them(learned, tmp_path):
+    data, out = learned["good"].with_name("good.jsonl"), learned["good"]
     alone = shunt("eval", "--data", data, "--scorer", f"linear:{out}")
     assert alone.returncode == 2 and "--encoder DIR is missing" in alone.stderr
+    other = shunt("eval", "--data", data, "--scorer", f"linear:{out}", "--encoder",
+                  BERT.with_name("tiny-random-BertForSequenceClassification"))
+    assert other.returncode == 2 and "--encoder names another model" in other.stderr
     asked = shunt("eval", "--data", data, "--scorer", f"linear:{out}", "--encoder", BERT, "--dtype", "i8", "--json",
                   "--threads", 200)  # more than an encoder takes
     assert asked.returncode == 0, asked.stderr
-    assert json.loads(asked.stdout)["apgr"] > 0.7 and json.loads(asked.stdout)["flips"] is None
-    path = tmp_path / "shunt.json"
-    path.write_text(json.dumps(config(out)))
-    told = shunt("check", path)
-    assert told.returncode == 1 and "no route asks a scorer with embeddings" in told.stdout + told.stderr
+    assert json.loads(asked.stdout)["apgr"] > 0.7
     done = shunt("calibrate", "--data", data, "--scorer", f"linear:{out}", "--strong-pct", 20)
-    assert done.returncode == 1 and "stands in no route" in done.stderr
+    assert done.returncode == 2 and "--encoder DIR is missing" in done.stderr
+
+
+@needs_bert
+@pytest.mark.parametrize("scorer", ["linear", "knn", "ensemble"])
+def test_a_daemon_decides_as_the_scorer_that_it_was_given(embedded, tmp_path, scorer):
+    d, path = embedded(scorer)
+    long = "for (i = 0; i < n; i++) use lists; " * 200  # more than the model looks at
+    for text in ("Ode to rivers 7", "SELECT name FROM trees 8", "?", "What is a graph?", long, long * 3):
+        want = wants(tmp_path, f"{scorer}:{path}", text)
+        e = route(d, text, f"router-{scorer}-0.5")
+        assert e["scorer"] == scorer and e["judged"], e["reason"]
+        # beyond 8 KiB the daemon leaves the middle out of the n-grams' text, too
+        assert abs(e["difficulty"] - want) < (1e-6 if len(text) <= 8192 else 1e-4)
+    assert route(d, "int main(void) { return cars 3")["model"] == "large"
+    assert route(d, "Some thoughts on cars 3")["model"] == "small"
+    r = d.chat("auto", "def f(x): return numbers 3")
+    assert r.headers["x-shunt-model"] == "large" and f"{scorer} expects quality" in r.headers["x-shunt-reason"]
+
+
+@needs_bert
+def test_an_embeddings_judgement_is_remembered_and_explained(embedded):
+    d, _ = embedded(cache_ms="1m")
+    text = "What is a graph?"
+    first = route(d, text)
+    before = counter(d, "judge_asked_total")
+    again = route(d, text)
+    assert again["cached"] and not first["cached"]
+    assert [c["quality"] for c in again["candidates"]] == [c["quality"] for c in first["candidates"]]
+    want = route(d, text, "router-linear-0.5")
+    assert want["cached"], "the same knowledge, whatever the form"
+    for e in (first, again):
+        assert {a["model"] for a in e["thresholds"]} == {"small", "large"}
+        assert e["dials"][0]["model"] == "small" and e["dials"][-1]["model"] == "large"
+    done = shunt("route", "--url", d.url, "--explain", text)
+    assert done.returncode == 0 and "With another threshold" in done.stdout, done.stderr
+    assert counter(d, "judge_asked_total") == before, "one question was enough for all of it"
+
+
+@needs_bert
+def test_without_an_embedding_in_time_the_default_tier_answers(embedded):
+    d, _ = embedded()
+    w = classifier_of(d, "en")
+    os.kill(w, signal.SIGSTOP)
+    got = []
+    threads = [threading.Thread(target=lambda: got.append(d.chat("auto", "int main(void) { return lists 4")))
+               for _ in range(4)]
+    before = counter(d, "judge_asked_total")
+    for t in threads:
+        t.start()
+    until("four questions wait", lambda: counter(d, "judge_asked_total") - before >= 4)
+    os.kill(w, signal.SIGKILL)
+    for t in threads:
+        t.join(20 * SLOW)
+    assert [r.status_code for r in got] == [200] * 4
+    assert {r.headers["x-shunt-model"] for r in got} == {"small"}
+    assert all("the classifier died" in r.headers["x-shunt-reason"] for r in got)
+    until("the next life answers", lambda: route(d, "int main(void) { return lists 4")["model"] == "large")
+
+
+@needs_bert
+def test_a_stopped_classifier_costs_an_embeddings_route_no_more_than_its_deadline(embedded):
+    d, _ = embedded(deadline_ms=300)
+    w = classifier_of(d, "en")
+    os.kill(w, signal.SIGSTOP)
+    try:
+        r = d.chat("auto", "int main(void) { return lists 4")
+        assert r.status_code == 200 and r.headers["x-shunt-model"] == "small"
+        assert r.headers["x-shunt-reason"].startswith("default: no classifier answered in time")
+    finally:
+        os.kill(w, signal.SIGCONT)
+
+
+@needs_bert
+def test_a_reload_swaps_a_file_that_needs_embeddings(embedded, learned):
+    d, path = embedded(cache_ms="1m")
+    pids = {w.pid for w in d.workers()}
+    assert route(d, "int main(void) { return lists 4")["model"] == "large"
+    replace(path, learned["swapped"])
+    hangup(d, "scorer_loaded")
+    assert route(d, "int main(void) { return lists 4")["model"] == "small"
+    assert route(d, "Ode to lists 4")["model"] == "large"
+    assert {w.pid for w in d.workers()} == pids
+
+
+@needs_bert
+def test_shadow_and_experiment_ask_for_embeddings_too(embedded, learned):
+    more = [{"name": "plain", "models": ["small", "large"], "strategy": "cost_first", "shadow": "auto"},
+            {"name": "split", "models": ["small", "large"], "strategy": "cost_first",
+             "experiment": {"route": "auto", "share": 0.5}}]
+    d, _ = embedded(more=more, cache_ms="1m")
+    text = "int main(void) { return lists 4"
+    for i in range(3):
+        assert d.chat("plain", f"{text}{i}").headers["x-shunt-model"] == "small"
+    until("each was compared", lambda: counter(d, "shadow_agree_total") + counter(d, "shadow_differ_total") == 3)
+    assert counter(d, "shadow_differ_total") == 3
+    models = {}
+    for i in range(40):
+        e = route(d, text, "split", user=f"user {i}")
+        models.setdefault(e.get("experiment") or "", set()).add(e["model"])
+    assert models["auto"] == {"large"} and models[""] == {"small"}, models
+
+
+@needs_bert
+def test_an_encoder_that_is_another_model_is_told_and_means_the_default_tier(daemon, learned, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(BERT, folder)
+    data = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(data[:-2] + bytes([data[-2] ^ 1]) + data[-1:])
+    settings = config(encoders=[{"name": "en", "folder": str(folder), "dtype": "f32"}], routes=[
+        {"name": "auto", "models": ["small", "large"], "scorer": f"linear:{learned['good']}",
+         "deadline_ms": "5s", "default_model": "small"}])
+    d = daemon(settings)
+    d.allow("scorer_unfit")
+    until("the classifier answers", lambda: "is not the model" in route(d, "int main(void)")["reason"])
+    r = d.chat("auto", "int main(void) { return lists 4")
+    assert r.status_code == 200 and r.headers["x-shunt-model"] == "small"
+    assert d.events("scorer_unfit")
+    tiny = BERT.with_name("tiny-random-BertForSequenceClassification")
+    for encoders, says in (
+            ({}, "the files of encoder en are not that model's"),
+            ({"encoders": [{"name": "en", "folder": str(tiny)}]}, "128 numbers each; those of encoder en have 32"),
+            ({"encoders": [{"name": "en", "folder": str(tmp_path / "gone")}]}, "gone"),
+            ({"encoders": None}, "there are no `encoders` to ask")):
+        path = tmp_path / "shunt.json"
+        path.write_text(json.dumps({k: v for k, v in {**settings, **encoders}.items() if v is not None}))
+        for command in ([BUILD / "shuntd", "-c", path, "--check"], [BUILD / "shunt", "check", path]):
+            done = subprocess.run(command, capture_output=True, text=True, timeout=20 * SLOW)
+            assert done.returncode == 1 and says in done.stdout, (done.stdout, done.stderr)
+            assert all(line.startswith(f"{path}:") for line in done.stdout.splitlines())
+    good = tmp_path / "good.json"
+    good.write_text(json.dumps({**settings, "encoders": [{"name": "en", "folder": str(BERT)}]}))
+    done = shunt("check", good)
+    assert done.returncode == 0, done.stdout
 
 
 def test_what_is_wrong_with_an_encoder_is_told(files, tmp_path):

@@ -412,6 +412,104 @@ Test(decide, no_answer_means_the_default_tier)
 	cr_assert_eq(f->out.phase, PHASE_DEFAULT);
 }
 
+/* ---- scorers that learned from embeddings ---- */
+
+/* Answers with the scorer's own guess, once there is an embedding. */
+static enum route_answer
+embed_ask(void *arg, struct route_judgement *out, const struct route_question *q)
+{
+	static const float embedding[3] = {1, 2, 3};
+	struct answer *a = arg;
+
+	cr_assert(q->row != NULL && q->encoder != NULL);
+	(void)snprintf(a->encoder, sizeof(a->encoder), "%s", q->encoder);
+	(void)snprintf(out->why, sizeof(out->why), "no classifier answered in time");
+	if (a->answer == JUDGE_READY)
+		route_judge_file(out, q, q->request->turns[0], q->request->turns_len[0], embedding);
+	return a->answer;
+}
+
+static void
+needs_embeddings(struct fixture *f, struct answer *a)
+{
+	static char encoder_name[] = "en";
+
+	f->row.scorer->embedding = (struct scorer_embedding){3, 4711, "some model"};
+	f->row.encoder = encoder_name;
+	f->judge = (struct route_judge){embed_ask, a};
+	f->r.judge = &f->judge;
+}
+
+Test(decide, a_scorer_that_needs_an_embedding_waits_for_it)
+{
+	struct answer a = {JUDGE_LATER, 0, ""};
+	FIXTURE(f);
+
+	needs_embeddings(f, &a);
+	cr_assert_str_eq(decide(f, "best", "s=0.30 l=0.90"), "");
+	cr_assert(f->out.pending);
+	cr_assert_str_eq(a.encoder, "en");
+	a.answer = JUDGE_READY;
+	cr_assert_str_eq(decide(f, "best", "s=0.30 l=0.90"), "large");
+	cr_assert(f->out.judged && !f->out.pending);
+	cr_assert_str_eq(decide(f, "hard", "s=0.5 l=0.6"), "small", "a threshold");
+	cr_assert_str_eq(decide(f, "router-linear-0.5", "s=0.5 l=0.6"), "large");
+}
+
+Test(decide, without_its_embedding_no_scorer_guesses)
+{
+	struct answer a = {JUDGE_FAILED, 0, ""};
+	FIXTURE(f);
+
+	needs_embeddings(f, &a);
+	(void)decide(f, "best", "s=0.30 l=0.90");
+	cr_assert_eq(f->out.phase, PHASE_DEFAULT);
+	cr_assert_not_null(
+		strstr(f->out.reason, "no classifier answered in time"), "%s", f->out.reason);
+	f->r.judge = NULL;
+	(void)decide(f, "best", "s=0.30 l=0.90");
+	cr_assert_eq(f->out.phase, PHASE_DEFAULT);
+	cr_assert_not_null(strstr(f->out.reason, "nobody can be asked"), "%s", f->out.reason);
+	cr_assert_eq(told_asked, 0);
+}
+
+/* Whatever comes with shunt is at hand. */
+static bool
+found_anywhere(struct buf *out, const char *name)
+{
+	buf_clear(out);
+	buf_addf(out, "/share/%s", name);
+	return true;
+}
+
+Test(decide, a_row_is_of_a_file_and_an_encoder)
+{
+	static const char text[] = "backends: [{name: a, kind: sim}]\n"
+				   "encoders: [{name: one, folder: m}, {name: two, folder: n}]\n"
+				   "routes:\n"
+				   "  - {name: p, scorer: \"linear:/f\"}\n"
+				   "  - {name: q, scorer: \"linear:/f\", encoder: two}\n"
+				   "  - {name: r, scorer: \"linear:/f\", encoder: one}\n"
+				   "  - {name: s, scorer: linear, encoder: two}\n";
+	AUTO(config_free) struct config *c = NULL;
+	AUTO(scorers_free) struct scorers *s = NULL;
+	struct err e;
+	size_t linear = 0, twos = 0;
+
+	cr_assert_eq(
+		config_parse(&c, "t.yaml", text, strlen(text), NULL, &e), ERR_OK, "%s", e.text);
+	scorers_new(&s, c, found_anywhere);
+	for (size_t i = 0; i < s->len; i++) {
+		const struct scorers_row *row = &s->rows[i];
+
+		linear += row->id == SCORER_LINEAR;
+		twos += strcmp(row->encoder, "two") == 0;
+		cr_expect_not_null(row->path, "row %zu", i);
+	}
+	cr_expect_eq(linear, 4, "/f and the shipped one, each with both");
+	cr_expect_eq(twos, 2);
+}
+
 /* ---- conversations ---- */
 
 static const char easy[] = "What is the capital of France?";

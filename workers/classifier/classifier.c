@@ -244,5 +244,7 @@ main(int argc, char **argv)
 		.stop = classifier_stop,
 	};
 
+	if (argc == 3 && strcmp(argv[1], "--check") == 0)
+		return check_config(argv[2]);
 	return worker_main(argc, argv, &role);
 }

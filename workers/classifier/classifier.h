@@ -170,6 +170,11 @@ void client_used(struct classifier *c); /* the idle time starts over */
 void reply_result(struct classifier *c, struct pass *p); /* answers and frees all its jobs */
 void reply_fail(struct classifier *c, struct job **j_p, const struct err *e); /* frees the job */
 
+/* ---- check.c ------------------------------------------------------------------------------- */
+
+/* Print "FILE:LINE: what" for each scorer file that is no good, or not for its encoder; the exit status. */
+int check_config(const char *path);
+
 /* ---- classifier.c ------------------------------------------------------------------------- */
 
 struct classifier {

@@ -14,7 +14,7 @@
 #include "workers/common/worker.h"
 #include "workers/gateway/gateway.h"
 
-enum { WANT_PROBABILITIES = 1, CUT_RIGHT = 1 };
+enum { WANT_PROBABILITIES = 1, WANT_EMBEDDING = 4, CUT_RIGHT = 1 };
 
 void
 ask_drop(struct ask *a)
@@ -35,18 +35,24 @@ ask_drop(struct ask *a)
 
 /* It has its answer, or will never have one. */
 static void
-ask_end(struct ask *a, enum route_answer answer, double want, const char *why)
+ask_end(struct ask *a, const struct ask_answer *answer)
 {
 	ask_drop(a);
-	if (answer != JUDGE_READY)
+	if (answer->answer != JUDGE_READY)
 		gateway_count(a->g, COUNTER_JUDGE_MISSED, 1);
-	a->done(a, answer, want, why);
+	a->done(a, answer);
+}
+
+static void
+ask_fail(struct ask *a, const char *why)
+{
+	ask_end(a, &(struct ask_answer){.answer = JUDGE_FAILED, .why = why});
 }
 
 static void
 ask_on_deadline(void *arg)
 {
-	ask_end(arg, JUDGE_FAILED, 0, "no classifier answered in time");
+	ask_fail(arg, "no classifier answered in time");
 }
 
 bool
@@ -68,12 +74,12 @@ ask_start(struct ask *a, const struct judge_call *call, char why[ROUTE_WHY_MAX])
 	}
 	a->slot = (unsigned)slot;
 	a->id = ++g->next_ask;
-	a->key = call->key;
+	a->embeds = call->embeds;
 	m = (struct msg){.type = MSG_CLASSIFY,
 		.head = {.request_id = a->id,
 			.deadline_ns = clock_ns() + clock_ms_to_ns(call->deadline_ms)},
 		.classify = {.encoder = msg_str(call->encoder),
-			.wanted = WANT_PROBABILITIES,
+			.wanted = call->embeds ? WANT_EMBEDDING : WANT_PROBABILITIES,
 			.cut = CUT_RIGHT}};
 	text = bytes_copy(buf_str(&call->text), call->text.len);
 	code = bus_send(g->w->bus, a->slot, a->generation, &m, text, &e);
@@ -110,17 +116,27 @@ void
 ask_on_classified(struct worker *w, const struct msg *m, struct bytes *payload)
 {
 	struct ask *a = ask_of(w->state, m);
-	double want = (double)m->classified.win_rate;
+	const struct msg_classified *got = &m->classified;
+	struct ask_answer answer = {.answer = JUDGE_READY,
+		.want = (double)got->win_rate,
+		.embedding_len = got->dimensions,
+		.identity = got->identity,
+		.why = ""};
 
-	(void)payload;
 	if (a == NULL)
 		return;
-	if (m->classified.labels < 2 || !(want >= 0 && want <= 1)) {
-		ask_end(a, JUDGE_FAILED, 0, "the encoder has no labels to tell weak from strong");
+	if (!a->embeds && (got->labels < 2 || !(answer.want >= 0 && answer.want <= 1))) {
+		ask_fail(a, "the encoder has no labels to tell weak from strong");
 		return;
 	}
-	judge_keep_want(a->g, a->key, want);
-	ask_end(a, JUDGE_READY, want, "");
+	if (a->embeds && (payload == NULL || got->dimensions == 0 ||
+				 payload->len != got->dimensions * sizeof(float))) {
+		ask_fail(a, "the classifier's answer has not the asked form");
+		return;
+	}
+	if (a->embeds)
+		answer.embedding = (const float *)(const void *)payload->data;
+	ask_end(a, &answer);
 }
 
 void
@@ -134,7 +150,7 @@ ask_on_fail(struct worker *w, const struct msg *m, struct bytes *payload)
 		return;
 	(void)snprintf(why, sizeof(why), "the classifier says: %s",
 		msg_str_copy(text, sizeof(text), m->classify_fail.text));
-	ask_end(a, JUDGE_FAILED, 0, why);
+	ask_fail(a, why);
 }
 
 void
@@ -155,7 +171,7 @@ asks_board_changed(struct gateway *g)
 				continue;
 			if (bus_hears(g->w->bus, a->slot, a->generation))
 				continue; /* its answer may be on the way */
-			ask_end(a, JUDGE_FAILED, 0, "the classifier died");
+			ask_fail(a, "the classifier died");
 			again = true;
 		}
 	}

@@ -234,15 +234,13 @@ shadow_free(struct shadow *s)
 }
 
 static void
-shadow_on_answer(struct ask *a, enum route_answer answer, double want, const char *why)
+shadow_on_answer(struct ask *a, const struct ask_answer *answer)
 {
 	struct shadow *s = a->arg;
 	struct gateway *g = a->g;
 
-	(void)why;
-	s->call.answer = answer;
-	s->call.want = want;
-	if (answer == JUDGE_READY && shadow_decide(g, &s->body, s->route) == ERR_OK &&
+	judge_call_hear(&s->call, answer);
+	if (answer->answer == JUDGE_READY && shadow_decide(g, &s->body, s->route) == ERR_OK &&
 		!g->other->pending && g->other->ranked_len > 0)
 		shadow_compare(g, s->id, s->route, s->model);
 	else

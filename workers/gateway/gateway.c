@@ -10,8 +10,6 @@
  * If it dies:     its connections are reset; the sockets stay open in the supervisor, the other
  *                 gateways accept at once, and backends cancel what it had asked for
  */
-#include <string.h>
-
 #include "lib/base/clock.h"
 #include "workers/common/worker.h"
 #include "workers/gateway/gateway.h"
@@ -101,8 +99,5 @@ static const struct worker_role role = {
 int
 main(int argc, char **argv)
 {
-	/* `shuntd --check` leaves to this program what it must not parse itself */
-	if (argc == 3 && strcmp(argv[1], "--check") == 0)
-		return scorer_files_check(argv[2]);
 	return worker_main(argc, argv, &role);
 }

@@ -369,25 +369,38 @@ void *ttl_put(struct ttl *t, uint64_t key, uint64_t now_ns);
 enum scorer_files_use { SCORER_FILES_STAY, SCORER_FILES_LAST };
 /* Open what the config names; *s_p is the set until now (NULL: none) and the new one after. */
 void scorer_files_load(struct scorers **s_p, const struct config *c, enum scorer_files_use use);
-/* Print "FILE:LINE: what" for each scorer file that is no good; the exit status. */
-int scorer_files_check(const char *config_path);
 
 /* ---- judge.c: what a scorer says of a prompt ----------------------------------------------- */
 
 enum { JUDGE_DEADLINE_MS = 200 /* where no route says */ };
 
-/* One decision's questions; where an encoder must be asked, what to ask it. */
+/* What a classifier said, or why it did not. */
+struct ask_answer {
+	enum route_answer answer; /* JUDGE_READY or JUDGE_FAILED */
+	double want;		  /* its own word, where that was asked for */
+	const float *embedding;	  /* likewise */
+	size_t embedding_len;
+	uint64_t identity; /* of the model that made it */
+	const char *why;   /* JUDGE_FAILED */
+};
+
+/* One decision's questions; where a classifier must be asked, what to ask it. */
 struct judge_call {
 	struct gateway *g;
 	const struct chat_body *body;
 	struct route_judge judge; /* of body->route */
-	enum route_answer answer; /* of the encoder; JUDGE_LATER: it was not asked yet */
+	/* of judge_call_hear; JUDGE_LATER: nobody was asked yet */
+	enum route_answer answer;
 	double want;
+	struct buf embedding; /* floats */
+	uint64_t identity;
 	char why[ROUTE_WHY_MAX];
 	/* filled in by a decision that is pending */
 	char encoder[NAME_MAX_LEN];
+	bool embeds; /* its embedding is wanted, not its own word */
 	struct buf text;
-	uint64_t key; /* to remember the answer by; 0: it must not be */
+	uint64_t asked; /* a hash of these three */
+	uint64_t forgot; /* the gateway's when it was asked */
 	uint32_t deadline_ms;
 	struct buf others; /* room */
 };
@@ -396,7 +409,8 @@ struct judge_call {
 void judge_call_init(struct judge_call *call, struct gateway *g, struct chat_body *body);
 void judge_call_move(struct judge_call *to, struct judge_call *from, struct chat_body *body);
 void judge_call_fini(struct judge_call *call);
-void judge_keep_want(struct gateway *g, uint64_t key, double want);
+/* The classifier has answered, or will not: the decision can be made. */
+void judge_call_hear(struct judge_call *call, const struct ask_answer *a);
 /* Scorers or config are others: remember nothing. */
 void judge_forget(struct gateway *g);
 
@@ -407,11 +421,11 @@ struct ask {
 	struct gateway *g;
 	struct ask *next, *prev;
 	uint64_t id;
-	uint64_t key; /* to remember the answer by; 0: it must not be */
+	bool embeds; /* as in judge_call */
 	unsigned slot;
 	uint32_t generation;
 	struct loop_timer timer;
-	void (*done)(struct ask *a, enum route_answer answer, double want, const char *why);
+	void (*done)(struct ask *a, const struct ask_answer *answer);
 	void *arg;
 };
 
@@ -878,6 +892,8 @@ struct gateway {
 	struct scorers *scorers;
 	uint64_t config_hash; /* of what this process was started for */
 	struct ttl *judged, *sessions;
+	uint64_t forgot; /* how often judged was emptied */
+	uint64_t unfit_told; /* scorer and model that do not fit and were logged last */
 	struct ask *asks; /* under way */
 	unsigned shadows; /* of them, for shadows */
 	uint64_t next_ask;

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * scorer_files.c - read the scorer files of the config, at the start, at a reload, and to check
+ * scorer_files.c - read the scorer files of the config, at the start and at a reload
  *
  * A file that is no good is refused with a word that names it. The scorer that was open stays;
  * where there was none, its routes are decided by the heuristic: a bad file must not close a
  * gateway.
  */
-#include <stdio.h>
-
 #include "lib/base/file.h"
 #include "lib/base/log.h"
 #include "workers/gateway/gateway.h"
@@ -50,27 +48,4 @@ scorer_files_load(struct scorers **s_p, const struct config *c, enum scorer_file
 		scorer_files_read(&s->rows[i], old, use);
 	scorers_free(&old);
 	*s_p = s;
-}
-
-int
-scorer_files_check(const char *config_path)
-{
-	AUTO(config_free) struct config *c = NULL;
-	AUTO(scorers_free) struct scorers *s = NULL;
-	AUTO(buf_fini) struct buf text = BUF_INIT;
-	struct err e = {.code = ERR_OK};
-	int status = 0;
-
-	if (config_load(&c, &text, config_path, NULL, &e) != ERR_OK) {
-		(void)printf("%s\n", e.text);
-		return 1;
-	}
-	scorers_new(&s, c, file_shipped);
-	for (size_t i = 0; i < s->len; i++) {
-		if (s->rows[i].route == NULL || scorers_load(&s->rows[i], file_read, &e) == ERR_OK)
-			continue;
-		(void)printf("%s:%u: %s\n", config_path, s->rows[i].line, e.text);
-		status = 1;
-	}
-	return status;
 }

@@ -103,7 +103,8 @@ gateway_free(struct gateway **g_p)
 	requests_free(g);
 	places_free(g);
 	while (g->asks != NULL)
-		g->asks->done(g->asks, JUDGE_FAILED, 0, "the gateway ends");
+		g->asks->done(g->asks,
+			&(struct ask_answer){.answer = JUDGE_FAILED, .why = "the gateway ends"});
 	record_stop(g);
 	prompt_log_stop(g);
 	http_server_fini(&g->http);

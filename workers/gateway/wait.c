@@ -28,26 +28,24 @@ wait_free(struct wait **w_p)
 
 /* Decide again, now that there is an answer or none to come. */
 static void
-wait_end(struct request *r, enum route_answer answer, double want, const char *why)
+wait_end(struct request *r, const struct ask_answer *answer)
 {
 	struct wait *w = r->wait;
 
 	r->wait = NULL;
 	r->decided_ns += clock_ns() - w->since_ns;
-	w->call.answer = answer;
-	w->call.want = want;
-	(void)snprintf(w->call.why, sizeof(w->call.why), "%s", why);
-	if (answer == JUDGE_FAILED)
+	judge_call_hear(&w->call, answer);
+	if (answer->answer == JUDGE_FAILED)
 		log_debug("classifier_missed", "id=%s encoder=%s why=\"%s\"", r->id,
-			w->call.encoder, why);
+			w->call.encoder, answer->why);
 	request_decide(r, &w->body, &w->call, &w->who);
 	wait_free(&w);
 }
 
 static void
-wait_on_answer(struct ask *a, enum route_answer answer, double want, const char *why)
+wait_on_answer(struct ask *a, const struct ask_answer *answer)
 {
-	wait_end(a->arg, answer, want, why);
+	wait_end(a->arg, answer);
 }
 
 void
@@ -66,5 +64,5 @@ wait_start(struct request *r, struct chat_body *body, struct judge_call *call,
 	judge_call_move(&w->call, call, &w->body);
 	r->wait = w;
 	if (!ask_start(&w->ask, &w->call, why))
-		wait_end(r, JUDGE_FAILED, 0, why);
+		wait_end(r, &(struct ask_answer){.answer = JUDGE_FAILED, .why = why});
 }
