@@ -400,7 +400,7 @@ cli_calibrate(const struct cli *cli)
 	if (code == CLI_OK)
 		code = calibration_rows(&c, cli);
 	if (code == CLI_OK)
-		code = lab_encode(&c.encoded, cli, &c.d, 1);
+		code = lab_encode(&c.encoded, cli, &c.d, (struct encode_plan){.threads = 1});
 	if (code == CLI_OK)
 		code = lab_encode_fits(&c.scorer, cli, &c.encoded);
 	if (code == CLI_OK)

@@ -99,11 +99,14 @@ eval_data(struct eval *e, const struct cli *cli)
 	return CLI_OK;
 }
 
-/* Noised prompts would each need an embedding of their own, so flips are not measured then. */
 static enum cli_exit
 eval_encode(struct eval *e, const struct cli *cli)
 {
-	enum cli_exit code = lab_encode(&e->encoded, cli, &e->d, e->train.threads);
+	enum cli_exit code = lab_encode(&e->encoded, cli, &e->d,
+		(struct encode_plan){.threads = e->train.threads,
+			.noised = e->plan.rows,
+			.noised_len = e->plan.len,
+			.noise_seed = e->plan.seed});
 
 	if (code == CLI_OK)
 		code = lab_encode_fits(&e->own.scorer, cli, &e->encoded);
@@ -114,7 +117,8 @@ eval_encode(struct eval *e, const struct cli *cli)
 	e->plan.embeddings = e->train.embeddings = e->encoded.embeddings;
 	e->plan.embedding_len = e->encoded.made.len;
 	e->train.encoder = e->encoded.made;
-	e->plan.noise = PREDICT_PLAIN;
+	for (enum noise n = 0; n < NOISES; n++)
+		e->plan.noised_embeddings[n] = e->encoded.noised[n];
 	return CLI_OK;
 }
 

@@ -73,9 +73,10 @@ void lab_choice_fini(struct lab_choice *c);
 /* Say it; the exit code. */
 enum cli_exit lab_fail(const struct cli *cli, const char *text);
 
-/* lab_encode.c: the embeddings of all rows by the model of --encoder; none without it. */
-enum cli_exit lab_encode(
-	struct encode *out, const struct cli *cli, const struct dataset *d, unsigned threads);
+/* lab_encode.c: the embeddings of all rows by the model of --encoder; none without it. plan says what
+ * the options do not: threads and noised rows. */
+enum cli_exit lab_encode(struct encode *out, const struct cli *cli, const struct dataset *d,
+	struct encode_plan plan);
 /* Does the scorer get the embeddings that it was trained with? */
 enum cli_exit lab_encode_fits(
 	const struct lab_scorer *s, const struct cli *cli, const struct encode *encoded);

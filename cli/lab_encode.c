@@ -5,15 +5,16 @@
 #include "cli/lab.h"
 
 enum cli_exit
-lab_encode(struct encode *out, const struct cli *cli, const struct dataset *d, unsigned threads)
+lab_encode(
+	struct encode *out, const struct cli *cli, const struct dataset *d, struct encode_plan plan)
 {
-	struct encode_plan plan = {.folder = cli->values['C'], .threads = threads};
 	const char *dtype = cli->values['D'];
 	struct lab_progress bar;
 	enum err_code code;
 	struct err e;
 
 	*out = (struct encode){.embeddings = NULL};
+	plan.folder = cli->values['C'];
 	if (dtype != NULL)
 		plan.dtype = encoder_dtype_find(dtype);
 	if (plan.dtype == ENCODER_DTYPES || (dtype != NULL && plan.folder == NULL)) {

@@ -121,7 +121,8 @@ training_data(struct training *t, const struct cli *cli)
 		return CLI_BAD_NEWS;
 	}
 	training_note(t, cli);
-	code = lab_encode(&t->encoded, cli, &t->d, t->options.threads);
+	code = lab_encode(
+		&t->encoded, cli, &t->d, (struct encode_plan){.threads = t->options.threads});
 	t->options.embeddings = t->encoded.embeddings;
 	t->options.encoder = t->encoded.made;
 	return code;

@@ -16,6 +16,7 @@ struct encoding {
 	struct encoder *encoder;
 	struct tokenizer_scratch *scratch;
 	struct tokens tokens;
+	size_t done, all; /* texts */
 };
 
 static void
@@ -40,11 +41,11 @@ encoding_init(struct encoding *g, const struct encode_plan *plan, struct err *e)
 }
 
 static enum err_code
-encoding_row(float *out, struct encoding *g, const struct dataset_row *row, struct err *e)
+encoding_text(float *out, struct encoding *g, const char *prompt, size_t len, struct err *e)
 {
 	const struct tokenizer_options options = encoder_embedding_options(g->encoder);
 	const struct route_request asked = {
-		.turns = {row->prompt}, .turns_len = {row->prompt_len}, .turns_count = 1};
+		.turns = {prompt}, .turns_len = {len}, .turns_count = 1};
 	char seen[ROUTE_TEXT_MAX];
 	const struct tokenizer_text text = {.text = seen, .len = route_text(seen, &asked, NULL)};
 	struct encoder_output found;
@@ -79,6 +80,26 @@ encode_name(struct encode *out, const struct encoder_info *info, const char *fol
 		.len = info->hidden, .identity = info->identity, .name = buf_str(&out->name)};
 }
 
+/* An embedding per row, all 0. */
+static float *
+encode_room(const struct dataset *d, size_t len)
+{
+	float *room = calloc(d->len * len + 1, sizeof(*room));
+
+	CHECK(room != NULL);
+	return room;
+}
+
+/* One of all texts is done. */
+static enum err_code
+encoding_progress(struct encoding *g, const struct encode_plan *plan, struct err *e)
+{
+	if (g->done++ % ENCODE_EVERY == 0 && plan->progress != NULL &&
+		!plan->progress(plan->progress_arg, "embeddings", (double)g->done / (double)g->all))
+		return err_set(e, ERR_CANCELLED, "ended before it was done");
+	return ERR_OK;
+}
+
 static enum err_code
 encode_rows(struct encode *out, struct encoding *g, const struct dataset *d,
 	const struct encode_plan *plan, struct err *e)
@@ -86,16 +107,37 @@ encode_rows(struct encode *out, struct encoding *g, const struct dataset *d,
 	enum err_code code = ERR_OK;
 
 	for (size_t i = 0; i < d->len && code == ERR_OK; i++) {
+		const struct dataset_row *row = &d->rows[i];
 		float *at = out->embeddings + i * out->made.len;
 
-		if (i > 0 && d->rows[i].hash == d->rows[i - 1].hash)
+		if (i > 0 && row->hash == d->rows[i - 1].hash)
 			memcpy(at, at - out->made.len, out->made.len * sizeof(*at));
 		else
-			code = encoding_row(at, g, &d->rows[i], e);
-		if (i % ENCODE_EVERY == 0 && plan->progress != NULL &&
-			!plan->progress(
-				plan->progress_arg, "embeddings", (double)i / (double)d->len))
-			return err_set(e, ERR_CANCELLED, "ended before it was done");
+			code = encoding_text(at, g, row->prompt, row->prompt_len, e);
+		if (code == ERR_OK)
+			code = encoding_progress(g, plan, e);
+	}
+	return code;
+}
+
+static enum err_code
+encode_noised(struct encode *out, struct encoding *g, const struct dataset *d,
+	const struct encode_plan *plan, struct err *e)
+{
+	AUTO(buf_fini) struct buf text = BUF_INIT;
+	enum err_code code = ERR_OK;
+
+	for (enum noise n = 0; n < NOISES; n++) {
+		out->noised[n] = encode_room(d, out->made.len);
+		for (size_t i = 0; i < plan->noised_len && code == ERR_OK; i++) {
+			size_t row = plan->noised[i];
+
+			noise_row(&text, n, &d->rows[row], plan->noise_seed);
+			code = encoding_text(out->noised[n] + row * out->made.len, g,
+				buf_str(&text), text.len, e);
+			if (code == ERR_OK)
+				code = encoding_progress(g, plan, e);
+		}
 	}
 	return code;
 }
@@ -104,16 +146,18 @@ enum err_code
 encode_dataset(
 	struct encode *out, const struct dataset *d, const struct encode_plan *plan, struct err *e)
 {
-	AUTO(encoding_fini) struct encoding g = {.encoder = NULL};
+	AUTO(encoding_fini)
+	struct encoding g = {.all = d->len + NOISES * plan->noised_len};
 	enum err_code code;
 
 	*out = (struct encode){.embeddings = NULL};
 	if (encoding_init(&g, plan, e) != ERR_OK)
 		return e->code;
 	encode_name(out, encoder_info(g.encoder), plan->folder);
-	out->embeddings = calloc(d->len * out->made.len + 1, sizeof(*out->embeddings));
-	CHECK(out->embeddings != NULL);
+	out->embeddings = encode_room(d, out->made.len);
 	code = encode_rows(out, &g, d, plan, e);
+	if (code == ERR_OK && plan->noised_len > 0)
+		code = encode_noised(out, &g, d, plan, e);
 	if (code != ERR_OK)
 		encode_fini(out);
 	return code;
@@ -123,6 +167,8 @@ void
 encode_fini(struct encode *en)
 {
 	free(en->embeddings);
+	for (enum noise n = 0; n < NOISES; n++)
+		free(en->noised[n]);
 	buf_fini(&en->name);
 	*en = (struct encode){.embeddings = NULL};
 }

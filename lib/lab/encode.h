@@ -10,18 +10,24 @@
 #include "lib/base/err.h"
 #include "lib/encoder/encoder.h"
 #include "lib/lab/dataset.h"
+#include "lib/lab/noise.h"
 #include "lib/lab/train.h"
 
 struct encode_plan {
 	const char *folder; /* of the model */
 	enum encoder_dtype dtype;
 	unsigned threads; /* more than an encoder can use are not used */
+	/* rows of the dataset whose noised prompts (noise_row, by this seed) are embedded, too */
+	const uint32_t *noised;
+	size_t noised_len;
+	uint64_t noise_seed;
 	train_progress_fn *progress; /* NULL: none */
 	void *progress_arg;
 };
 
 struct encode {
 	float *embeddings; /* one per row of the dataset */
+	float *noised[NOISES]; /* likewise; 0 for rows that were not asked for; NULL: none was */
 	struct scorer_embedding made; /* by what; its name: folder, pooling and dtype */
 	struct buf name; /* of made */
 };

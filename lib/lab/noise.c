@@ -128,3 +128,9 @@ noise_apply(struct buf *out, enum noise n, const char *text, size_t len, uint64_
 		break;
 	}
 }
+
+void
+noise_row(struct buf *out, enum noise n, const struct dataset_row *row, uint64_t seed)
+{
+	noise_apply(out, n, row->prompt, row->prompt_len, row->hash ^ seed);
+}

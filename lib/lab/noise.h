@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "lib/base/buf.h"
+#include "lib/lab/dataset.h"
 
 #define NOISE_LIST(X)                                                                              \
 	X(CASE, case, "all letters lower case, or all upper case")                                 \
@@ -25,3 +26,5 @@ const char *noise_name(enum noise n);
 
 /* Replace *out by the noised text; the same text and seed give the same bytes. */
 void noise_apply(struct buf *out, enum noise n, const char *text, size_t len, uint64_t seed);
+/* The same for a row's prompt, each row with a seed of its own. */
+void noise_row(struct buf *out, enum noise n, const struct dataset_row *row, uint64_t seed);

@@ -101,16 +101,17 @@ asking_init(
 	return ERR_OK;
 }
 
+/* Ask about a row of the plan; in: its text, and the embeddings of all such texts by row of the
+ * dataset. */
 static void
 asking_ask(const struct asking *a, struct scorer_guess *guess, double *want, size_t row,
-	const char *text, size_t len)
+	struct scorer_input in)
 {
 	const struct predict_plan *plan = a->plan;
-	const struct dataset_row *r = &plan->d->rows[plan->rows[row]];
-	struct scorer_input in = {.text = text, .len = len, .seed = r->hash ^ plan->seed};
 
-	if (plan->embeddings != NULL) {
-		in.embedding = plan->embeddings + plan->rows[row] * plan->embedding_len;
+	in.seed = plan->d->rows[plan->rows[row]].hash ^ plan->seed;
+	if (in.embedding != NULL) {
+		in.embedding += plan->rows[row] * plan->embedding_len;
 		in.embedding_len = plan->embedding_len;
 	}
 	if (guess != NULL && a->known != NULL) {
@@ -175,7 +176,10 @@ ask_rows(struct predictions *out, const struct predict_plan *plan, const struct 
 		size_t row = which != NULL ? which[i] : i;
 		const struct dataset_row *r = &plan->d->rows[plan->rows[row]];
 
-		asking_ask(&a, out->guess, out->want, row, r->prompt, r->prompt_len);
+		asking_ask(&a, out->guess, out->want, row,
+			(struct scorer_input){.text = r->prompt,
+				.len = r->prompt_len,
+				.embedding = plan->embeddings});
 	}
 	out->score_s += core_seconds() - start;
 	for (size_t i = 0; plan->noise == PREDICT_NOISED && i < which_len; i++) {
@@ -183,9 +187,11 @@ ask_rows(struct predictions *out, const struct predict_plan *plan, const struct 
 		const struct dataset_row *r = &plan->d->rows[plan->rows[row]];
 
 		for (enum noise n = 0; n < NOISES; n++) {
-			noise_apply(&noised, n, r->prompt, r->prompt_len, r->hash ^ plan->seed);
+			noise_row(&noised, n, r, plan->seed);
 			asking_ask(&a, out->noised_guess[n], out->noised_want[n], row,
-				buf_str(&noised), noised.len);
+				(struct scorer_input){.text = buf_str(&noised),
+					.len = noised.len,
+					.embedding = plan->noised_embeddings[n]});
 		}
 	}
 	return ERR_OK;

@@ -49,6 +49,9 @@ struct predict_plan {
 	/* one per row of the dataset, for scorers that need them; NULL: none */
 	const float *embeddings;
 	size_t embedding_len;
+	/* likewise of the noised prompts, of the plan's rows at least; where there are embeddings and
+	 * the noise counts */
+	const float *noised_embeddings[NOISES];
 };
 
 /* Arrays by row of the plan, then by candidate. */

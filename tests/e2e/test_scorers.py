@@ -513,7 +513,11 @@ def test_a_scorer_that_learned_from_embeddings_is_asked_with_them(learned, tmp_p
     asked = shunt("eval", "--data", data, "--scorer", f"linear:{out}", "--encoder", BERT, "--dtype", "i8", "--json",
                   "--threads", 200)  # more than an encoder takes
     assert asked.returncode == 0, asked.stderr
-    assert json.loads(asked.stdout)["apgr"] > 0.7
+    told = json.loads(asked.stdout)
+    assert told["apgr"] > 0.7
+    assert {"case", "whitespace", "typos", "preamble"} <= told["flips"].keys()
+    assert told["flips"]["whitespace"] == 0, "the model's tokenizer and the n-grams see none of it"
+    assert 0 < told["flips"]["mean"] < 0.3, "the embeddings are those of the noised prompts"
     done = shunt("calibrate", "--data", data, "--scorer", f"linear:{out}", "--strong-pct", 20)
     assert done.returncode == 2 and "--encoder DIR is missing" in done.stderr
 
