@@ -623,6 +623,18 @@ def test_shadow_and_experiment_ask_for_embeddings_too(embedded, learned):
 
 
 @needs_bert
+def test_both_sides_of_an_experiment_may_ask_a_classifier(embedded):
+    d, _ = embedded(experiment={"route": "deep", "share": 0.5}, more=[
+        {"name": "deep", "models": ["small", "large"], "scorer": "encoder:en", "cache_ms": 0, "deadline_ms": "5s"}])
+    sides = set()
+    for i in range(40):
+        e = route(d, f"What is graph {i}?")
+        assert e["phase"] == "score" and e["judged"], e["reason"]
+        sides.add((e.get("experiment") or "", e["scorer"]))
+    assert sides == {("", "linear"), ("deep", "encoder")}
+
+
+@needs_bert
 def test_an_encoder_that_is_another_model_is_told_and_means_the_default_tier(daemon, learned, tmp_path):
     folder = tmp_path / "model"
     shutil.copytree(BERT, folder)
