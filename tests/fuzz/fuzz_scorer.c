@@ -17,11 +17,18 @@ fuzz_ask(const struct scorer *s)
 	struct scorer_input in = {.text = "why is 7 * 8 = 56?", .len = 18};
 	struct scorer_guess *out = calloc(scorer_models(s) + 1, sizeof(*out));
 	void *scratch = aligned_alloc(SCORER_ALIGN, scorer_align(scorer_scratch_bytes(s) + 1));
+	const struct scorer_embedding *wanted = scorer_embedding(s);
+	float *embedding = calloc(wanted == NULL ? 1 : wanted->len, sizeof(*embedding));
 
-	CHECK(out != NULL && scratch != NULL);
+	CHECK(out != NULL && scratch != NULL && embedding != NULL);
+	if (wanted != NULL) {
+		in.embedding = embedding;
+		in.embedding_len = wanted->len;
+	}
 	scorer_guess(s, out, &in, scratch);
 	for (size_t i = 0; i < scorer_models(s); i++)
 		CHECK(out[i].quality >= 0 && out[i].quality <= 1);
+	free(embedding);
 	free(scratch);
 	free(out);
 }
