@@ -8,6 +8,7 @@
 #include "lib/encoder/kernel_pool.h"
 #include "lib/lab/encode.h"
 #include "lib/routing/judge.h"
+#include "lib/routing/scorer_text.h"
 
 enum { ENCODE_EVERY = 16 };
 
@@ -47,7 +48,8 @@ encoding_text(float *out, struct encoding *g, const char *prompt, size_t len, st
 	const struct route_request asked = {
 		.turns = {prompt}, .turns_len = {len}, .turns_count = 1};
 	char seen[ROUTE_TEXT_MAX];
-	const struct tokenizer_text text = {.text = seen, .len = route_text(seen, &asked, NULL)};
+	size_t seen_len = route_text(seen, &asked, NULL), skip = text_courtesy(seen, seen_len);
+	const struct tokenizer_text text = {.text = seen + skip, .len = seen_len - skip};
 	struct encoder_output found;
 	struct encoder_input in;
 

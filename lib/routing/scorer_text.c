@@ -15,7 +15,7 @@
 #include "lib/routing/scorer_shape.h"
 #include "lib/routing/scorer_text.h"
 
-enum { COUNT_MAX = 127 };
+enum { COUNT_MAX = 127, COURTESY_LOOK = 1024 /* units */ };
 
 static const uint64_t TEXT_PRIME = UINT64_C(0x9e3779b97f4a7c15);
 
@@ -224,4 +224,22 @@ text_read(struct text_scratch *s, size_t *words, const char *text, size_t len)
 	terms = text_grams(s, terms, s->units + skip, n);
 	shape_end(s->shape, &shape);
 	return terms;
+}
+
+size_t
+text_courtesy(const char *text, size_t len)
+{
+	const char *p = text, *end = text + len;
+	uint32_t units[COURTESY_LOOK], c;
+	size_t skip, n = 1;
+	bool gap = true; /* as in text_units: the first unit is a space */
+
+	skip = courtesy_units(units, text_units(units, COURTESY_LOOK, p, end));
+	/* behind the courtesy there is a space, with what else of white space */
+	while (p < end && n <= skip) {
+		p = text_char(&c, p, end);
+		n += !text_space(c) || !gap;
+		gap = text_space(c);
+	}
+	return (size_t)(p - text);
 }

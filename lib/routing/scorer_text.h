@@ -107,3 +107,7 @@ struct text_scratch {
 /* Fills s->terms, the words first, and s->shape; *words tells how many are words'. Returns the
  * number of terms. */
 size_t text_read(struct text_scratch *s, size_t *words, const char *text, size_t len);
+
+/* Bytes at the start that are mere courtesy. text_read looks past them; whoever embeds the text for a
+ * scorer leaves them out. */
+size_t text_courtesy(const char *text, size_t len);

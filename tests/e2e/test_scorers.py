@@ -533,6 +533,9 @@ def test_a_daemon_decides_as_the_scorer_that_it_was_given(embedded, tmp_path, sc
         assert e["scorer"] == scorer and e["judged"], e["reason"]
         # beyond 8 KiB the daemon leaves the middle out of the n-grams' text, too
         assert abs(e["difficulty"] - want) < (1e-6 if len(text) <= 8192 else 1e-4)
+    greeting = "Hi there! I hope you are doing well.\n\n"
+    polite, plain = (route(d, f"{start}What is a graph?", f"router-{scorer}-0.5") for start in (greeting, ""))
+    assert abs(polite["difficulty"] - plain["difficulty"]) < 1e-6, "a greeting changes nothing"
     assert route(d, "int main(void) { return cars 3")["model"] == "large"
     assert route(d, "Some thoughts on cars 3")["model"] == "small"
     r = d.chat("auto", "def f(x): return numbers 3")

@@ -11,6 +11,7 @@
 #include "lib/lab/rng.h"
 #include "lib/lab/train.h"
 #include "lib/routing/scorer_parts.h"
+#include "lib/routing/scorer_text.h"
 
 enum { WORLD_ROWS = 160, WORLD_TRAINED = 120, EMBEDDING = 4 };
 
@@ -400,6 +401,25 @@ asked_quality(const struct scorer *s, const char *text)
 	scorer_guess(s, out, &in, scratch);
 	free(scratch);
 	return out[0].quality;
+}
+
+Test(scorer, what_is_embedded_begins_behind_the_courtesies)
+{
+	static const struct {
+		const char *text, *rest;
+	} rows[] = {
+		{"", ""},
+		{"Why is 7 * 8 = 56?", "Why is 7 * 8 = 56?"},
+		{"Hi there! I hope you are doing well.\n\nWhy is it blue?", "\nWhy is it blue?"},
+		{"  HELLO,  could you help me?  Sort the list.", " Sort the list."},
+		{"Hello.", "Hello."},
+		{"Bonjour \xc3\xa0 tous! Hi.", "Bonjour \xc3\xa0 tous! Hi."},
+		{"\xff\xfe hi! a", "\xff\xfe hi! a"},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		cr_expect_str_eq(rows[i].text + text_courtesy(rows[i].text, strlen(rows[i].text)),
+			rows[i].rest, "row %zu", i);
 }
 
 Test(scorer, courtesies_before_the_question_change_nothing)

@@ -14,6 +14,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
 #include "lib/routing/judge.h"
+#include "lib/routing/scorer_text.h"
 #include "workers/common/worker.h"
 #include "workers/gateway/gateway.h"
 
@@ -111,10 +112,12 @@ judge_keep(struct gateway *g, const struct route_judgement *j, const struct rout
 static enum route_answer
 judge_defer(struct judge_call *call, const struct route_question *q, const char *text, size_t len)
 {
+	size_t skip = q->row != NULL ? text_courtesy(text, len) : 0;
+
 	(void)snprintf(call->encoder, sizeof(call->encoder), "%s", q->encoder);
 	call->embeds = q->row != NULL;
 	buf_clear(&call->text);
-	buf_add(&call->text, text, len);
+	buf_add(&call->text, text + skip, len - skip);
 	call->asked = judge_asked(q, text, len);
 	call->forgot = call->g->forgot;
 	call->deadline_ms = q->route != NULL ? q->route->deadline_ms : JUDGE_DEADLINE_MS;
