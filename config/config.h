@@ -131,6 +131,8 @@ struct config_backend {
 		uint32_t ttft_ms;
 		uint32_t tokens_per_s; /* 0: as fast as possible */
 		uint32_t tokens;       /* length of an answer */
+		double confidence;     /* probability of each token; 0: it tells none; negative: by
+					* prompt and seed */
 		char **models;	       /* what it serves */
 		size_t models_len;
 	} sim;

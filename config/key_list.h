@@ -220,6 +220,9 @@ CONFIG_KEY(SIM, ttft_ms, TIME, sim.ttft_ms, "50ms", 0, 3600000, "", "time to fir
 CONFIG_KEY(SIM, tokens_per_s, COUNT, sim.tokens_per_s, "50", 0, 1000000, "",
 	"speed; 0: as fast as possible")
 CONFIG_KEY(SIM, tokens, COUNT, sim.tokens, "64", 1, 1000000, "", "length of an answer")
+CONFIG_KEY(SIM, confidence, REAL, sim.confidence, NOT_SAID, 0, 1, "",
+	"how probable each token of its answers is, where that is asked for; 0: it does not tell; "
+	"default: another one for each prompt, between 0 and 1")
 CONFIG_LIST(SIM, models, MODELS, sim.models, NONE, NOT_SAID, 64,
 	"what it serves; default: one model with the backend's name")
 

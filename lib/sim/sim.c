@@ -5,8 +5,9 @@
  * hash = FNV-1a (64 bit) over: the seed in decimal, a 0 byte, the model's name, a 0 byte, the
  * prompt. The prompt of a chat is the text of its last user turn, followed by the URLs of its
  * images; that of a completion is its prompt. Word i of the answer is sim_words[mix(hash + i) %
- * 64], mix being the finaliser of splitmix64; words are joined by single spaces. So anybody can
- * tell what the answer to a prompt must be, and whether a byte of it got lost on the way.
+ * 64], mix being the finaliser of splitmix64; words are joined by single spaces. The probability of
+ * each of its tokens is ((mix(~hash) >> 40) + 1) / 2^24. So anybody can tell what the answer to a
+ * prompt must be, how sure of it the model is, and whether a byte of it got lost on the way.
  */
 #include <stdio.h>
 #include <string.h>
@@ -85,6 +86,12 @@ sim_piece(const struct buf *text, size_t at)
 		n++;
 	}
 	return n;
+}
+
+double
+sim_confidence(uint64_t hash)
+{
+	return (double)((mix(~hash) >> 40) + 1) / (double)(1U << 24);
 }
 
 float

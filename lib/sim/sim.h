@@ -22,6 +22,8 @@ uint32_t sim_count_tokens(size_t bytes);
 void sim_text(struct buf *out, uint64_t hash, uint32_t tokens);
 /* Bytes of the piece of text that a stream sends at once, from `at` on: a word, or part of one. */
 size_t sim_piece(const struct buf *text, size_t at);
+/* How sure the model is of that answer: the probability of each of its tokens, in (0, 1]. */
+double sim_confidence(uint64_t hash);
 /* One embedding, numbers in -1..1. */
 enum { SIM_DIMENSIONS = 64 };
 float sim_embedding(uint64_t hash, uint32_t i);

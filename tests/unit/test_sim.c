@@ -56,6 +56,29 @@ Test(sim, the_documented_function_has_not_changed)
 	cr_expect_str_eq(buf_str(&text), "prism circuit horizon arc");
 }
 
+Test(sim, how_sure_it_is_follows_from_the_prompt_or_the_config)
+{
+	struct config_backend other = config;
+	const char *body = "{" USER("hello") ",\"logprobs\":true}";
+	const struct call_request in = {.endpoint = MSG_ENDPOINT_CHAT,
+		.model = "m",
+		.body = body,
+		.body_len = strlen(body)};
+	struct sim_plan p = {0};
+	struct err e;
+
+	other.sim.confidence = -1;
+	cr_assert_eq(sim_plan(&p, &other, &in, &e), ERR_OK);
+	cr_expect_float_eq(p.confidence, 0.3705030083656311, 1e-12);
+	cr_expect(p.shows_probs);
+	sim_plan_fini(&p);
+	p = (struct sim_plan){0};
+	other.sim.confidence = 0;
+	cr_assert_eq(sim_plan(&p, &other, &in, &e), ERR_OK);
+	cr_expect_not(p.shows_probs, "one that tells none tells none");
+	sim_plan_fini(&p);
+}
+
 Test(sim, max_tokens_ends_the_text)
 {
 	struct sim_plan p = plan("{" USER("hello") ",\"max_tokens\":3}");

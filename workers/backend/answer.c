@@ -170,6 +170,18 @@ answer_chunk_end(struct answer *a, const char *finish)
 }
 
 void
+answer_chunk_logprobs(struct answer *a, struct json tokens)
+{
+	struct buf *b = &a->out;
+
+	b->len -= strlen("}]}\n\n");
+	json_put_key(b, "logprobs");
+	json_put_begin(b, '{');
+	json_put_member_raw(b, "content", tokens);
+	buf_add_str(b, "}}]}\n\n");
+}
+
+void
 answer_text_chunk(struct answer *a, struct json text, const char *finish)
 {
 	struct buf *b = &a->out;

@@ -127,9 +127,18 @@ struct tool_block {
 	bool has_arguments;
 };
 
+/* probs.c: how probable the upstream says that its tokens were. */
+struct probs {
+	bool wanted; /* the gateway wants to know */
+	bool hidden; /* the client did not ask: it sees none of it */
+	uint32_t tokens;
+	double log_sum; /* of their natural logarithms */
+};
+
 struct answer {
 	const struct backend_kind *kind;
 	enum msg_endpoint endpoint;
+	struct probs probs;
 	bool want_usage; /* the client asked for a chunk with the usage */
 	bool base64;	 /* embeddings as base64 of little-endian floats */
 	char id[ANSWER_ID_MAX];
@@ -174,6 +183,8 @@ void answer_text_chunk(struct answer *a, struct json text, const char *finish);
 void answer_usage_chunk(struct answer *a);
 void answer_put_usage(struct buf *b, const struct usage *u);
 void answer_put_tool_call(struct answer *a, struct buf *b, struct json id, struct json name);
+/* Put log-probabilities, a JSON array of tokens, into the chunk that was just ended. */
+void answer_chunk_logprobs(struct answer *a, struct json tokens);
 /* An array of numbers as a string: base64 of little-endian 32-bit floats. */
 void answer_put_base64(struct buf *b, struct json numbers);
 void answer_put_base64_floats(struct buf *b, const float *values, size_t len);
@@ -181,6 +192,21 @@ void answer_set_finish(struct answer *a, const char *reason);
 uint32_t answer_u32(struct json v); /* 0 where v is no such number */
 /* Head of a whole answer: {"id":..,"object":object,"created":..,"model":.. */
 void answer_head(struct answer *a, struct buf *b, const char *object);
+
+/* ---------------------------------------------------------------------------------------------
+ * probs.c - how sure a model is of its own answer
+ */
+
+/* Does the client's body ask for log-probabilities itself? */
+bool probs_asked(struct json body);
+void probs_add(struct probs *p, double logprob);
+/* What a choice's "logprobs" holds, in OpenAI's forms for chat and completions, or Ollama's. */
+void probs_read(struct probs *p, struct json logprobs);
+/* The geometric mean of the probabilities; 0 where there were none. */
+double probs_confidence(const struct probs *p);
+/* Write a chunk or a whole answer without its choices' "logprobs", which become null. False: it has
+ * none, nothing was written. */
+bool probs_hide(struct buf *out, struct json whole);
 
 /* ---------------------------------------------------------------------------------------------
  * request.c - the request on its way to the upstream
@@ -196,11 +222,14 @@ struct call_request {
 	size_t model_at, model_len; /* place of the model's value in body; len 0: none */
 	size_t partial; /* bytes of a begun answer at the end of the conversation; 0: none */
 	enum prefill prefill; /* how to have it gone on with */
+	bool probs; /* ask for log-probabilities, which body does not */
 };
+
+enum { UPSTREAM_PARTS_MAX = 5 };
 
 struct upstream_request {
 	const char *path; /* below the API's base URL */
-	struct slice parts[3]; /* the body, in order; views into the client's body or `own` */
+	struct slice parts[UPSTREAM_PARTS_MAX]; /* the body, in order; views into the client's body or `own` */
 	size_t parts_len;
 	size_t len;
 	struct buf own;
@@ -574,6 +603,8 @@ struct sim_plan {
 	bool is_length;	 /* max_tokens ended it */
 	bool calls_tool;
 	bool wants_usage;
+	bool shows_probs; /* each token's log-probability in the answer */
+	double confidence; /* each token's probability; 0: it tells none */
 	struct buf text; /* of the answer, all of it */
 	struct buf tool_name, tool_arguments;
 };

@@ -242,6 +242,8 @@ send_end(struct call *c, uint64_t now_ns)
 		.ttft_us = us_between(c->sent_ns, c->first_ns),
 		.total_us = us_between(c->started_ns, now_ns),
 		.fault = msg_str(c->fault_label),
+		.judged = c->answer.probs.tokens,
+		.confidence = (float)probs_confidence(&c->answer.probs),
 	};
 	if (!c->stream)
 		body = bytes_from_buf(&c->whole);
@@ -317,7 +319,9 @@ call_send_deltas(struct call *c)
 	while ((n = call_sendable(c)) > 0) {
 		m.chat_delta = (struct msg_chat_delta){.seq = c->seq,
 			.tokens = c->answer.tokens,
-			.fault = msg_str(c->fault_label)};
+			.fault = msg_str(c->fault_label),
+			.judged = c->answer.probs.tokens,
+			.confidence = (float)probs_confidence(&c->answer.probs)};
 		if (n == out->len) {
 			payload = bytes_from_buf(out);
 		} else {
@@ -520,6 +524,18 @@ call_asker(const struct msg *m)
 		.generation = m->head.sender_generation};
 }
 
+/* The gateway wants to know how probable the tokens are, whether or not the client does. */
+static void
+call_ask_probs(struct call *c, const struct msg_chat_start *s)
+{
+	struct json body;
+
+	if (!s->confidence || json_check(&body, c->asked.body, c->asked.body_len, NULL) != ERR_OK)
+		return;
+	c->asked.probs = !probs_asked(body);
+	c->answer.probs = (struct probs){.wanted = true, .hidden = c->asked.probs};
+}
+
 static struct call *
 call_new(struct backend *b, const struct msg *m, const char *model, struct bytes *payload)
 {
@@ -550,6 +566,7 @@ call_new(struct backend *b, const struct msg *m, const char *model, struct bytes
 		.prefill = call_prefill(b),
 	};
 	answer_init(&c->answer, b->kind, s->endpoint);
+	call_ask_probs(c, s);
 	c->answer.created_s = clock_wall_s();
 	(void)snprintf(c->answer.id, sizeof(c->answer.id), "%s-%x-%x-%llx",
 		s->endpoint == MSG_ENDPOINT_CHAT ? "chatcmpl" : "cmpl", c->asker.slot,

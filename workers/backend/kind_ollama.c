@@ -102,13 +102,8 @@ ollama_chat_chunk(struct answer *a, struct json v, bool is_last)
 	if (is_last)
 		ollama_finish(a, v);
 	answer_chunk_end(a, is_last ? a->finish_reason : NULL);
-	if (logprobs.type != JSON_ARRAY)
-		return;
-	a->out.len -= strlen("}]}\n\n");
-	json_put_key(&a->out, "logprobs");
-	json_put_begin(&a->out, '{');
-	json_put_member_raw(&a->out, "content", logprobs);
-	buf_add_str(&a->out, "}}]}\n\n");
+	if (logprobs.type == JSON_ARRAY && !a->probs.hidden)
+		answer_chunk_logprobs(a, logprobs);
 }
 
 static void
@@ -124,9 +119,12 @@ ollama_text_chunk(struct answer *a, struct json v, bool is_last)
 	}
 }
 
+/* What every event and every whole answer may tell. */
 static void
-ollama_identity(struct answer *a, struct json v)
+ollama_common(struct answer *a, struct json v)
 {
+	if (a->probs.wanted)
+		probs_read(&a->probs, json_get(v, "logprobs"));
 	if (a->model[0] == '\0')
 		(void)json_copy_text(a->model, sizeof(a->model), json_get(v, "model"));
 }
@@ -144,7 +142,7 @@ ollama_event(struct answer *a, const char *name, const char *data, size_t len, s
 		return code;
 	if (json_get(v, "error").type != JSON_NONE)
 		return answer_refused(a, v, e);
-	ollama_identity(a, v);
+	ollama_common(a, v);
 	is_last = json_is_true(json_get(v, "done"));
 	if (is_last)
 		ollama_usage(a, v);
@@ -177,7 +175,7 @@ ollama_whole_chat(struct answer *a, struct buf *b, struct json v)
 			json_put_str(b, "");
 	}
 	json_put_end(b, '}');
-	if (logprobs.type == JSON_ARRAY) {
+	if (logprobs.type == JSON_ARRAY && !a->probs.hidden) {
 		json_put_key(b, "logprobs");
 		json_put_begin(b, '{');
 		json_put_member_raw(b, "content", logprobs);
@@ -244,7 +242,7 @@ ollama_whole(struct answer *a, struct buf *body, struct err *e)
 		return code;
 	if (json_get(v, "error").type != JSON_NONE)
 		return answer_refused(a, v, e);
-	ollama_identity(a, v);
+	ollama_common(a, v);
 	ollama_usage(a, v);
 	if (a->endpoint == MSG_ENDPOINT_EMBEDDINGS) {
 		code = ollama_whole_embeddings(a, &out, v, e);

@@ -6,6 +6,68 @@
 
 #include "workers/backend/backend.h"
 
+/* A place in the client's body, and what of out->own goes there. */
+enum { EDITS_MAX = 2 };
+
+struct edit {
+	size_t at, len;
+	size_t own_at, own_len;
+};
+
+/* Have it tell the probability of each token that it chooses. One alternative is asked for along
+ * with it: there are servers that tell nothing for none, and twenty where nobody says how many. */
+static enum err_code
+openai_ask_probs(struct upstream_request *out, struct edit *edit, const struct call_request *in,
+	struct err *e)
+{
+	const char *ask = in->endpoint != MSG_ENDPOINT_CHAT ? "1" : "true,\"top_logprobs\":1";
+	struct json body, said, key, v;
+	struct json_iter it;
+
+	if (json_check(&body, in->body, in->body_len, e) != ERR_OK)
+		return e->code;
+	said = json_get(body, "logprobs");
+	if (json_get(body, "top_logprobs").type != JSON_NONE)
+		ask = "true";
+	*edit = (struct edit){.own_at = out->own.len};
+	if (said.type != JSON_NONE) { /* false or null: it was not asked for */
+		edit->at = (size_t)(said.p - in->body);
+		edit->len = said.len;
+		buf_add_str(&out->own, ask);
+	} else {
+		it = json_iter(body);
+		edit->at = (size_t)(body.p - in->body) + 1;
+		buf_addf(&out->own, "\"logprobs\":%s%s", ask,
+			json_next_member(&it, &key, &v) ? "," : "");
+	}
+	edit->own_len = out->own.len - edit->own_at;
+	return ERR_OK;
+}
+
+/* The client's bytes but for the edits, which have different places. */
+static void
+openai_edit(
+	struct upstream_request *out, const struct call_request *in, struct edit *edits, size_t n)
+{
+	size_t from = 0;
+
+	if (n == 2 && edits[1].at < edits[0].at) {
+		struct edit first = edits[1];
+
+		edits[1] = edits[0];
+		edits[0] = first;
+	}
+	for (size_t i = 0; i < n; i++) {
+		out->parts[out->parts_len++] = (struct slice){in->body + from, edits[i].at - from};
+		out->parts[out->parts_len++] =
+			(struct slice){out->own.data + edits[i].own_at, edits[i].own_len};
+		from = edits[i].at + edits[i].len;
+	}
+	out->parts[out->parts_len++] = (struct slice){in->body + from, in->body_len - from};
+	for (size_t i = 0; i < out->parts_len; i++)
+		out->len += out->parts[i].len;
+}
+
 static enum err_code
 openai_request(struct upstream_request *out, const struct call_request *in, struct err *e)
 {
@@ -14,7 +76,8 @@ openai_request(struct upstream_request *out, const struct call_request *in, stru
 		[MSG_ENDPOINT_COMPLETIONS] = "/completions",
 		[MSG_ENDPOINT_EMBEDDINGS] = "/embeddings",
 	};
-	size_t after = in->model_at + in->model_len;
+	struct edit edits[EDITS_MAX];
+	size_t n = 0;
 
 	if ((size_t)in->endpoint >= ARRAY_LEN(paths))
 		return request_unsupported(e, "an OpenAI server", "this endpoint");
@@ -26,17 +89,14 @@ openai_request(struct upstream_request *out, const struct call_request *in, stru
 			upstream_request_own(out);
 		return code;
 	}
-	if (in->model_len == 0) {
-		out->parts[out->parts_len++] = (struct slice){in->body, in->body_len};
-		out->len = in->body_len;
-		return ERR_OK;
+	if (in->model_len > 0) {
+		json_put_str(&out->own, in->model);
+		edits[n++] = (struct edit){in->model_at, in->model_len, 0, out->own.len};
 	}
-	json_put_str(&out->own, in->model);
-	out->parts[0] = (struct slice){in->body, in->model_at};
-	out->parts[1] = (struct slice){out->own.data, out->own.len};
-	out->parts[2] = (struct slice){in->body + after, in->body_len - after};
-	out->parts_len = 3;
-	out->len = in->model_at + out->own.len + (in->body_len - after);
+	if (in->probs && openai_ask_probs(out, &edits[n], in, e) != ERR_OK)
+		return e->code;
+	n += in->probs;
+	openai_edit(out, in, edits, n);
 	return ERR_OK;
 }
 
@@ -60,6 +120,7 @@ openai_copy(struct buf *out, const char *data, size_t len)
 static enum err_code
 openai_event(struct answer *a, const char *name, const char *data, size_t len, struct err *e)
 {
+	AUTO(buf_fini) struct buf seen = BUF_INIT;
 	enum err_code code;
 	struct json v;
 
@@ -77,19 +138,30 @@ openai_event(struct answer *a, const char *name, const char *data, size_t len, s
 	if (strcmp(name, "error") == 0)
 		return answer_refused(a, v, e);
 	code = openai_scan(a, v, e);
-	if (code == ERR_OK)
+	if (code != ERR_OK)
+		return code;
+	if (a->probs.hidden && probs_hide(&seen, v))
+		openai_copy(&a->out, seen.data, seen.len);
+	else
 		openai_copy(&a->out, data, len);
-	return code;
+	return ERR_OK;
 }
 
 static enum err_code
 openai_whole(struct answer *a, struct buf *body, struct err *e)
 {
+	AUTO(buf_fini) struct buf seen = BUF_INIT;
 	enum err_code code;
 	struct json v;
 
 	code = answer_parse(&v, buf_str(body), body->len, e);
-	return code != ERR_OK ? code : openai_scan(a, v, e);
+	if (code == ERR_OK)
+		code = openai_scan(a, v, e);
+	if (code == ERR_OK && a->probs.hidden && probs_hide(&seen, v)) {
+		buf_clear(body);
+		buf_add(body, seen.data, seen.len);
+	}
+	return code;
 }
 
 /* ---- probe: the list of models; health and properties of servers that have them ---- */
@@ -162,8 +234,7 @@ openai_probe_model(struct probe *p, struct json model)
 	if (json_equals(owner, "vllm"))
 		p->is_local = true;
 	if (p->is_local)
-		p->backend->learned =
-			json_equals(owner, "vllm") ? PREFILL_VLLM : PREFILL_ASSISTANT;
+		p->backend->learned = json_equals(owner, "vllm") ? PREFILL_VLLM : PREFILL_ASSISTANT;
 	if (status.type == JSON_STRING)
 		m->loaded = json_equals(status, "loaded") ? TRI_YES : TRI_NO;
 	else if (p->is_local)

@@ -6,6 +6,7 @@
  * Ticks are at least TICK_MIN_NS apart, so the cost does not grow with the number of streams times
  * speed.
  */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -61,8 +62,19 @@ sim_tool_chunk(struct answer *a, const struct sim_plan *p)
 	answer_chunk_end(a, NULL);
 }
 
+/* One token, as a list of log-probabilities has it. */
 static void
-sim_text_chunk(struct answer *a, const char *p, size_t len)
+sim_put_probs(struct buf *b, const struct sim_plan *plan, const char *p, size_t len)
+{
+	json_put_begin(b, '{');
+	json_put_key(b, "token");
+	json_put_string(b, p, len);
+	json_put_member_double(b, "logprob", log(plan->confidence));
+	buf_add_str(b, ",\"bytes\":null,\"top_logprobs\":[]}");
+}
+
+static void
+sim_text_chunk(struct answer *a, const struct sim_plan *plan, const char *p, size_t len)
 {
 	AUTO(buf_fini) struct buf text = BUF_INIT;
 
@@ -71,10 +83,26 @@ sim_text_chunk(struct answer *a, const char *p, size_t len)
 		json_put_key(&a->out, "content");
 		json_put_string(&a->out, p, len);
 		answer_chunk_end(a, NULL);
+		if (!plan->shows_probs)
+			return;
+		json_put_begin(&text, '[');
+		sim_put_probs(&text, plan, p, len);
+		json_put_end(&text, ']');
+		answer_chunk_logprobs(a, (struct json){JSON_ARRAY, text.data, text.len});
 		return;
 	}
 	json_put_string(&text, p, len);
 	answer_text_chunk(a, (struct json){JSON_STRING, text.data, text.len}, NULL);
+}
+
+/* Tell the gateway of so many tokens. A tool call's are told by nobody. */
+static void
+sim_judge(struct sim_call *s, uint32_t tokens)
+{
+	struct probs *p = &s->call->answer.probs;
+
+	for (uint32_t i = 0; p->wanted && s->plan.confidence > 0 && i < tokens; i++)
+		probs_add(p, log(s->plan.confidence));
 }
 
 static void
@@ -90,7 +118,8 @@ sim_emit(struct sim_call *s)
 		return;
 	}
 	n = sim_piece(&s->plan.text, s->at);
-	sim_text_chunk(a, s->plan.text.data + s->at, n);
+	sim_text_chunk(a, &s->plan, s->plan.text.data + s->at, n);
+	sim_judge(s, 1);
 	s->at += n;
 	s->emitted++;
 	a->tokens++;
@@ -151,6 +180,24 @@ sim_put_message(struct sim_call *s, struct buf *b)
 	json_put_end(b, '}');
 }
 
+/* The log-probabilities of the whole text. */
+static void
+sim_put_all_probs(const struct sim_call *s, struct buf *b)
+{
+	const struct buf *text = &s->plan.text;
+
+	json_put_key(b, "logprobs");
+	json_put_begin(b, '{');
+	json_put_key(b, "content");
+	json_put_begin(b, '[');
+	for (size_t at = 0, n; at < text->len; at += n) {
+		n = sim_piece(text, at);
+		sim_put_probs(b, &s->plan, text->data + at, n);
+	}
+	json_put_end(b, ']');
+	json_put_end(b, '}');
+}
+
 static void
 sim_put_whole(struct sim_call *s, struct buf *b)
 {
@@ -167,6 +214,8 @@ sim_put_whole(struct sim_call *s, struct buf *b)
 		json_put_key(b, "text");
 		json_put_string(b, buf_str(&s->plan.text), s->plan.text.len);
 	}
+	if (is_chat && s->plan.shows_probs && !s->plan.calls_tool)
+		sim_put_all_probs(s, b);
 	json_put_member_str(b, "finish_reason", c->answer.finish_reason);
 	buf_add_str(b, "}]");
 	answer_put_usage(b, &c->answer.usage);
@@ -179,6 +228,8 @@ sim_end_whole(struct sim_call *s)
 	struct call *c = s->call;
 
 	sim_put_whole(s, &c->whole);
+	if (!s->plan.calls_tool)
+		sim_judge(s, s->plan.tokens);
 	c->first_ns = c->token_ns = clock_ns();
 	call_done(c, ERR_OK, NULL);
 }
@@ -352,6 +403,7 @@ sim_put_body(struct call *scratch, struct buf *body, struct err *e)
 	if (scratch->asked.endpoint == MSG_ENDPOINT_EMBEDDINGS)
 		return sim_put_embeddings(scratch, body, e);
 	code = sim_plan(&s.plan, scratch->backend->config, &scratch->asked, e);
+	s.plan.shows_probs |= scratch->asked.probs && s.plan.confidence > 0;
 	if (code == ERR_OK && scratch->stream) {
 		while (s.emitted < s.plan.tokens)
 			sim_emit(&s);

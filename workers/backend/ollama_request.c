@@ -256,9 +256,11 @@ put_rest(struct upstream_request *r, const struct call_request *in, struct json 
 	put_options(r, body);
 	put_format(b, body);
 	put_thinking(b, body);
-	for (size_t i = 0; i < ARRAY_LEN(same); i++)
+	for (size_t i = 0; i < (in->probs ? 1 : ARRAY_LEN(same)); i++)
 		if (request_says(json_get(body, same[i])))
 			json_put_member_raw(b, same[i], json_get(body, same[i]));
+	if (in->probs)
+		json_put_member_bool(b, "logprobs", true);
 	if (request_says(json_get(body, "user")))
 		upstream_request_drop(r, "user");
 }

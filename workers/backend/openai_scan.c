@@ -2,7 +2,8 @@
 /*
  * openai_scan.c - look into a chunk or a body of OpenAI's shape without changing it
  *
- * Only what the router must know: an error, the finish reason, the usage, whether text came.
+ * Only what the router must know: an error, the finish reason, the usage, whether text came, how
+ * probable its tokens were.
  */
 #include <string.h>
 
@@ -68,6 +69,8 @@ scan_choice(struct answer *a, struct json choice)
 			a->tokens += scan_delta(v);
 		else if (json_equals(key, "text"))
 			a->tokens += has_text(v);
+		else if (json_equals(key, "logprobs") && a->probs.wanted)
+			probs_read(&a->probs, v);
 	}
 }
 

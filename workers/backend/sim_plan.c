@@ -258,6 +258,9 @@ sim_plan(struct sim_plan *out, const struct config_backend *config, const struct
 			sim_prompt_hash(config->sim.seed, in->model, buf_str(&p.text), p.text.len);
 		out->prompt_tokens = sim_count_tokens(p.bytes) + p.images * IMAGE_TOKENS;
 		out->wants_usage = json_is_true(json_path(body, "stream_options.include_usage"));
+		out->confidence = config->sim.confidence >= 0 ? config->sim.confidence
+							      : sim_confidence(out->hash);
+		out->shows_probs = out->confidence > 0 && probs_asked(body);
 		if (in->endpoint == MSG_ENDPOINT_CHAT)
 			tool = tool_asked_for(body, &p);
 		if (tool.type != JSON_NONE)
