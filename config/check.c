@@ -163,7 +163,8 @@ static bool
 kind_wants_url(enum backend_kind_id kind)
 {
 	static const bool wants[] = {
-#define BACKEND_KIND(symbol, name, wants_url, local_port, help) [BACKEND_##symbol] = wants_url,
+#define BACKEND_KIND(symbol, name, wants_url, local_port, tells_probs, help)                       \
+	[BACKEND_##symbol] = wants_url,
 #include "config/kind_list.h"
 #undef BACKEND_KIND
 	};
@@ -328,6 +329,7 @@ check_scorer(struct check *k, size_t at)
 {
 	const char *scorer = k->config->routes[at].scorer;
 	struct config_folder folders[CONFIG_SCORER_FOLDERS_MAX + 1];
+	AUTO(buf_fini) struct buf why = BUF_INIT;
 	struct config_scorer s;
 	struct path path;
 
@@ -342,6 +344,8 @@ check_scorer(struct check *k, size_t at)
 	case CONFIG_SCORER_PLAIN:
 		if (s.rest != NULL)
 			check_fault(k, path.text, "`%.*s` reads no file", (int)s.name_len, scorer);
+		else if (!config_cascade_check(&why, k->config, &k->config->routes[at]))
+			check_fault(k, path.text, "%s", buf_str(&why));
 		break;
 	case CONFIG_SCORER_FILE:
 		if (s.rest != NULL && s.rest[0] == '\0')

@@ -21,7 +21,7 @@ struct local_server {
 
 /* First the kinds, in the order of their ids, then the rest. */
 static const struct local_server local_servers[] = {
-#define BACKEND_KIND(symbol, name, wants_url, local_port, help)                                    \
+#define BACKEND_KIND(symbol, name, wants_url, local_port, tells_probs, help)                       \
 	{#name "-local", BACKEND_##symbol, local_port},
 #include "config/kind_list.h"
 #undef BACKEND_KIND

@@ -61,7 +61,8 @@ static const struct config_choice tri_choices[] = {
 };
 
 static const struct config_choice kind_choices[] = {
-#define BACKEND_KIND(symbol, name, wants_url, local_port, help) {#name, BACKEND_##symbol, help},
+#define BACKEND_KIND(symbol, name, wants_url, local_port, tells_probs, help)                       \
+	{#name, BACKEND_##symbol, help},
 #include "config/kind_list.h"
 #undef BACKEND_KIND
 	{NULL},

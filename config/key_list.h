@@ -301,7 +301,8 @@ CONFIG_KEY(ROUTE, encoder, NAME, encoder, NOT_SAID, 0, 0, "",
 CONFIG_KEY(ROUTE, threshold, REAL, threshold, NOT_SAID, 0, 1, "",
 	"how much a prompt must want a strong model to get one. Left out, heuristic takes 0.5 as "
 	"the middle of its scale, encoder decides at 0.5, and trained scorers weigh the quality "
-	"that they expect of each model by the strategy instead")
+	"that they expect of each model by the strategy instead. For cascade, required: the "
+	"confidence from which on the weak model's answer is given")
 CONFIG_KEY(ROUTE, text, TEXT_POLICY, text, "turns", 0, 0, "",
 	"what of a conversation the scorer sees; of what is too long, the middle of its turns is "
 	"left out first")
@@ -334,7 +335,8 @@ CONFIG_KEY(ROUTE, mid_stream, MID_STREAM, mid_stream, "error", 0, 0, "",
 	"what becomes of a stream that breaks after its first byte")
 CONFIG_KEY(ROUTE, hold, COUNT, hold, "0", 0, 10000, "tokens",
 	"of a stream kept back before the client gets the first: a stream that breaks among them "
-	"is replaced unseen")
+	"is replaced unseen, and scorer cascade decides by them (32 for that, where this is 0); 128 KiB "
+	"at most")
 CONFIG_KEY(ROUTE, first_byte_ms, TIME, first_byte_ms, "0", 0, 3600000, "",
 	"per candidate; 0: the backend's")
 CONFIG_KEY(ROUTE, request_ms, TIME, request_ms, "0", 0, 86400000, "",

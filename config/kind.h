@@ -5,7 +5,7 @@
 #pragma once
 
 enum backend_kind_id {
-#define BACKEND_KIND(symbol, name, wants_url, local_port, help) BACKEND_##symbol,
+#define BACKEND_KIND(symbol, name, wants_url, local_port, tells_probs, help) BACKEND_##symbol,
 #include "config/kind_list.h"
 #undef BACKEND_KIND
 	BACKEND_KINDS

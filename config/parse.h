@@ -7,6 +7,8 @@
 #include "config/key.h"
 #include "config/tree.h"
 
+struct buf;
+
 /* Fill *c (zeroed) with the defaults and then what the tree says. Faults are added; *c can be
  * freed with config_section_fini whatever happened. */
 void config_read(struct config *c, const struct tree *t, struct config_faults *faults);
@@ -21,6 +23,8 @@ void config_imply_values(struct config *c, const char *path);
 void config_imply_rows(struct config *c);
 /* check.c: what no single key can say. Run after both: rows that were added count as names. */
 void config_check(const struct config *c, const struct tree *t, struct config_faults *faults);
+/* cascade.c: can a route with scorer cascade do its work? False: *why says what is missing. */
+bool config_cascade_check(struct buf *why, const struct config *c, const struct config_route *r);
 /* fault_rows.c: likewise for the rows of `faults`. */
 void config_check_fault_rows(const struct config *c, const struct tree *t,
 	struct config_faults *faults);

@@ -69,7 +69,9 @@ enum {
 	X(ERR_USER_QUEUE,     "user_queue_full",     429, "rate_limit_error",      0)              \
 	X(ERR_LATE,           "deadline_unreachable", 503, "server_error",         0)              \
 	X(ERR_SHED,           "shed",                503, "server_error",          0)              \
-	X(ERR_WAITED,         "queue_timeout",       503, "server_error",          0)
+	X(ERR_WAITED,         "queue_timeout",       503, "server_error",          0)              \
+	/* what the answer itself says: no failure of its deployment, and no client gets to see it */ \
+	X(ERR_UNSURE,         "unsure",              502, "server_error",          CASCADES)
 /* clang-format on */
 
 enum err_code {

@@ -174,6 +174,8 @@ void work_prefer(struct work *w, size_t i);
 
 /* route_plan.c: which scorer decides, what it says. False: its answer is still to come. */
 bool plan_make(struct work *w);
+/* The one that is named, for its route or by the request; rest: behind its colon, NULL: nothing. */
+enum scorer_id plan_scorer(const struct work *w, const char **rest);
 
 /* route_rank.c: entries and their order, with abstention */
 void rank_entries(struct work *w);

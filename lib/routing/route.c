@@ -12,6 +12,8 @@
 
 #include "lib/routing/parts.h"
 
+enum { CASCADE_HOLD = 32 /* tokens, where the route does not say */ };
+
 static const char *const phase_names[] = {
 	[PHASE_EXPLICIT] = "explicit",
 	[PHASE_FILTER] = "filter",
@@ -111,6 +113,18 @@ route_means(const struct work *w, const struct route_deployment *d, size_t *plac
 	return at >= 0 || work_favours(w, d);
 }
 
+/* May one that a filter would drop be ranked all the same? A strong model that is full now may have
+ * a place when a cascade's weak one has shown to be unsure. */
+static bool
+route_keeps(const struct work *w, enum filter f, bool waits)
+{
+	const char *rest;
+
+	return f == FILTER_NONE || (waits && (f == FILTER_COOLING || f == FILTER_FULL)) ||
+	       (f == FILTER_FULL && w->out->phase != PHASE_EXPLICIT &&
+		       plan_scorer(w, &rest) == SCORER_CASCADE);
+}
+
 /* Fill entries and dropped; waits: what is cooling or full is as good as the others. */
 static void
 route_collect(struct work *w, bool waits)
@@ -128,7 +142,7 @@ route_collect(struct work *w, bool waits)
 		if (!route_means(w, d, &place))
 			continue;
 		f = filter_check(&unsure, d, w->r, w->named.route);
-		if (f != FILTER_NONE && !(waits && (f == FILTER_COOLING || f == FILTER_FULL))) {
+		if (!route_keeps(w, f, waits)) {
 			if (w->out->dropped_len < ROUTE_CANDIDATES_MAX) {
 				dropped = &w->out->dropped[w->out->dropped_len++];
 				*dropped = (struct route_candidate){
@@ -206,6 +220,17 @@ route_limits(struct route_decision *out, const struct config_route *route)
 	out->queue_notice_ms = route->queue_notice_ms;
 }
 
+/* Who is first now is not the weak model, where a conversation stays or nobody else is as fit. */
+static void
+route_cascade(struct work *w)
+{
+	struct route_decision *out = w->out;
+
+	out->cascades = out->cascades && out->phase != PHASE_SESSION;
+	if (out->cascades && out->hold == 0)
+		out->hold = CASCADE_HOLD;
+}
+
 enum err_code
 route_decide(struct route_decision *out, const struct route_request *r,
 	const struct route_catalog *c, const struct route_rules *rules, struct err *e)
@@ -251,6 +276,7 @@ route_decide(struct route_decision *out, const struct route_request *r,
 	out->threshold = w.plan.threshold;
 	rank_entries(&w);
 	session_apply(&w);
+	route_cascade(&w);
 	out->ranked_len = MIN(w.len, (size_t)ROUTE_CANDIDATES_MAX);
 	for (i = 0; i < out->ranked_len; i++)
 		out->ranked[i] = w.entries[i].c;

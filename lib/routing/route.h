@@ -136,6 +136,7 @@ struct route_decision {
 	bool judged;	/* the scorer's answer was used */
 	bool cached;	/* it was known already */
 	bool waits;	/* all that is left is cooling or full: ranked for who can wait */
+	bool cascades;	/* the first model's answer counts where its confidence reaches the threshold */
 	bool abstained; /* its gain was within its error: the best single model was taken */
 	struct route_session session; /* where the conversation is now; model 0: not a session's */
 	uint32_t attempts, first_byte_ms, request_ms; /* of the route, 0: the defaults */

@@ -7,6 +7,7 @@
  *                whether the strong model is wanted; where it knows none of the candidates, how
  *                hard the prompt is for the models that it does know
  *   encoder      whether the strong model is wanted, from a classifier
+ *   cascade      nothing before the call: the weak model goes first, and its own answer decides
  *
  * Without an answer the default tier: default_model, else the best single model.
  *
@@ -262,6 +263,29 @@ plan_encoder(struct work *w, const char *encoder)
 	return true;
 }
 
+/* Has the weak model's answer a strong one's to give way to? */
+static bool
+plan_cascades(const struct work *w)
+{
+	bool free = w->out->phase == PHASE_SCORE ||
+		    (w->out->phase == PHASE_RULE && w->favoured_route != NULL);
+
+	return free && w->r->endpoint != ROUTE_EMBEDDINGS && plan_has_choice(w);
+}
+
+/* The strong ones by their strength, behind the weak one: rank_entries puts it there. */
+static void
+plan_cascade(struct work *w)
+{
+	w->out->cascades = true;
+	w->plan.strategy = STRATEGY_BALANCED; /* no turns: one goes first */
+	w->plan.quality = SCORE_TIER;
+	w->plan.difficulty = 1;
+	if (w->plan.threshold < 0)
+		w->plan.threshold = THRESHOLD_DEFAULT;
+	(void)snprintf(w->out->scorer, sizeof(w->out->scorer), "%s", scorer_name(SCORER_CASCADE));
+}
+
 /* Whoever named a model, or was sent to one, has judged already; and there must be a text. */
 static bool
 plan_is_needed(const struct work *w)
@@ -275,15 +299,13 @@ plan_is_needed(const struct work *w)
 	return plan_has_choice(w) && !plan_shares(&w->plan);
 }
 
-bool
-plan_make(struct work *w)
+enum scorer_id
+plan_scorer(const struct work *w, const char **rest)
 {
 	const struct config_route *route = work_route(w);
 	struct config_scorer s = {.rest = NULL};
 	enum scorer_id id = SCORER_HEURISTIC;
-	struct scorers_row *row;
 
-	plan_settings(w);
 	if (route != NULL && route->scorer != NULL) {
 		s = config_scorer_split(route->scorer);
 		id = scorer_find(route->scorer, s.name_len);
@@ -292,15 +314,34 @@ plan_make(struct work *w)
 		id = w->named.scorer;
 		s.rest = NULL;
 	}
+	*rest = s.rest;
+	return id;
+}
+
+bool
+plan_make(struct work *w)
+{
+	const char *rest;
+	enum scorer_id id = plan_scorer(w, &rest);
+	struct scorers_row *row;
+
+	plan_settings(w);
 	if (w->out->phase == PHASE_EXPLICIT) {
 		w->plan.threshold = THRESHOLD_DEFAULT;
 		return true;
 	}
+	if (id == SCORER_CASCADE) {
+		if (plan_cascades(w)) {
+			plan_cascade(w);
+			return true;
+		}
+		id = SCORER_HEURISTIC;
+	}
 	if (id == SCORER_ENCODER && plan_is_needed(w))
-		return plan_encoder(w, s.rest);
+		return plan_encoder(w, rest);
 	if (id < SCORERS && scorer_kind(id) == SCORER_KIND_TRAINED && plan_is_needed(w)) {
 		row = scorers_find(
-			w->c->scorers, id, s.rest, config_route_encoder(w->c->config, route));
+			w->c->scorers, id, rest, config_route_encoder(w->c->config, work_route(w)));
 		if (row != NULL)
 			return plan_trained(w, row);
 	}

@@ -4,6 +4,7 @@
  *
  * Standby deployments after all others, a favoured model before the others, abilities known before
  * unknown, then the key (score or turn), then the config's order, replicas of one model by turns.
+ * Of a cascade the weak model, before all others of its class.
  *
  * A learned scorer's choice is compared with the one that the same strategy makes without looking
  * at the prompt: the best single model. Where its lead in score is within what the error of the
@@ -124,6 +125,37 @@ rank_trial(struct work *w)
 	}
 }
 
+/* All who serve the weakest model of the best class go before the others. */
+static void
+rank_cascade(struct work *w)
+{
+	unsigned class = balance_class(&w->entries[0]);
+	const struct entry *weak = &w->entries[0];
+	const char *model;
+	size_t moved = 0;
+
+	w->out->difficulty = -1; /* nobody looked at the prompt */
+	for (size_t i = 1; i < w->len; i++)
+		if (balance_class(&w->entries[i]) == class && score_stronger(weak, &w->entries[i]))
+			weak = &w->entries[i];
+	model = weak->d->model;
+	if (strcmp(model, w->entries[0].d->model) == 0) {
+		w->out->cascades = false;
+		w->note = "no weaker model is as fit to be asked first";
+		return;
+	}
+	for (size_t i = w->len; i > moved;) {
+		const struct entry *e = &w->entries[i - 1];
+
+		if (balance_class(e) == class && strcmp(e->d->model, model) == 0) {
+			work_prefer(w, i - 1);
+			moved++;
+		} else {
+			i--;
+		}
+	}
+}
+
 void
 rank_entries(struct work *w)
 {
@@ -142,5 +174,7 @@ rank_entries(struct work *w)
 	rank_turns(w->entries, w->len, w->r->seed);
 	if (single != NULL)
 		rank_abstain(w, single);
+	if (w->out->cascades)
+		rank_cascade(w);
 	rank_trial(w);
 }

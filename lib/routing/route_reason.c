@@ -3,6 +3,7 @@
  * route_reason.c - a decision in one line: x-shunt-reason
  */
 #include <stdio.h>
+#include <string.h>
 
 #include "lib/routing/parts.h"
 
@@ -51,12 +52,31 @@ reason_learned(const struct work *w, struct buf *text)
 		buf_addf(text, ",");
 }
 
+/* What the call will decide. */
+static void
+reason_cascade(const struct work *w, struct buf *text)
+{
+	const struct route_decision *d = w->out;
+	const char *weak = w->c->deployments[d->ranked[0].deployment].model, *strong = weak;
+
+	for (size_t i = 1; i < d->ranked_len && strcmp(strong, weak) == 0; i++)
+		strong = w->c->deployments[d->ranked[i].deployment].model;
+	buf_addf(text, "cascade: %.60s first, %.60s where its confidence is < %.3f", weak, strong,
+		d->threshold);
+	if (w->note != NULL)
+		buf_addf(text, ", %s", w->note);
+}
+
 static void
 reason_score(struct work *w, struct buf *text)
 {
 	const struct route_decision *d = w->out;
 	const struct score_plan *p = &w->plan;
 
+	if (d->cascades) {
+		reason_cascade(w, text);
+		return;
+	}
 	if (p->quality == SCORE_TIER)
 		buf_addf(text, "score: %s wanted,",
 			p->difficulty >= p->threshold ? "strong" : "weak");

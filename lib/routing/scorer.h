@@ -37,6 +37,7 @@ struct scorer_input {
 	const float *embedding; /* from the encoder that the scorer was trained with; NULL: none */
 	size_t embedding_len;
 	uint64_t seed; /* for random */
+	double confidence; /* for cascade: the weak model's in its own answer; 0: not known */
 };
 
 struct scorer;

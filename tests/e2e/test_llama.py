@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from harness.daemon import model, openai
+from harness.daemon import model, openai, sim
 from harness.http import Raw, chat_bytes, simple_chat
 from harness.paths import BUILD, DATA, ROOT
 from harness.ports import free_port
@@ -109,3 +109,35 @@ def test_an_encoder_in_a_gguf_file_gives_the_embeddings_of_llama_cpp():
                 assert r.status_code == 200, r.text
                 theirs = r.json()["data"][0]["embedding"]
                 assert json.loads(line)["embedding"] == pytest.approx(theirs, abs=2e-3)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_real_model_says_how_sure_it_is(daemon, llama, stream):
+    """Of its own most probable words surely more than of nothing, and less than of everything."""
+    d = daemon({"backends": [openai("llama", llama), sim("strong")],
+                "models": [model("stories", "llama", upstream="stories", quality=0.1),
+                           model("strong", "strong", quality=0.9),
+                           model("twin", "llama", upstream="stories", quality=0.8)],
+                "routes": [{"name": "auto", "models": ["stories", "strong"],
+                            "scorer": "cascade", "threshold": 0.5, "hold": 8},
+                           {"name": "twins", "models": ["stories", "twin"],
+                            "scorer": "cascade", "threshold": 0.001}]})
+    plain = httpx.post(llama + "/v1/chat/completions", timeout=60, json={
+        "model": "stories", "messages": [{"role": "user", "content": "Once"}],
+        "max_tokens": 24, "temperature": 0, "seed": 1}).json()["choices"][0]["message"]["content"]
+    ask = {"max_tokens": 24, "temperature": 0, "seed": 1}
+    for threshold, who in [(0.001, "stories"), (1.0, "strong")]:
+        if stream:
+            r, events = d.stream(f"router-cascade-{threshold}", "Once", **ask)
+            got = [json.loads(e)["choices"] for e in events[:-1]]
+            text = "".join(c[0]["delta"].get("content") or "" for c in got if c)
+            assert all(not c[0].get("logprobs") for c in got if c)
+        else:
+            r = d.chat(f"router-cascade-{threshold}", "Once", **ask)
+            text = r.json()["choices"][0]["message"]["content"]
+            assert not r.json()["choices"][0].get("logprobs")
+        assert r.headers["x-shunt-model"] == who, r.headers
+        assert "confidence 0." in r.headers["x-shunt-reason"]
+        assert (text == plain) == (who == "stories")
+    r = d.post("/v1/completions", {"model": "twins", "prompt": "Once", "stream": stream, **ask})
+    assert "stories is sure, confidence 0." in r.headers["x-shunt-reason"]

@@ -30,6 +30,29 @@ parse(const char *text)
 	return c;
 }
 
+/* What a config can't know is left to the daemon. */
+Test(config, a_cascade_may_have_a_weak_model_that_tells_or_is_not_known)
+{
+	static const char *const weak[] = {"{backend: b}], quality: 0.1", "{backend: a}]",
+		"{backend: a}, {backend: b}], quality: 0.1"};
+	AUTO(buf_fini) struct buf text = BUF_INIT;
+
+	for (size_t i = 0; i < ARRAY_LEN(weak); i++) {
+		AUTO(config_free) struct config *c = NULL;
+
+		buf_clear(&text);
+		buf_addf(&text,
+			"backends: [{name: a, kind: anthropic, url: http://h}, "
+			"{name: b, kind: sim}]\n"
+			"models: [{name: m, deployments: [%s}, "
+			"{name: n, quality: 0.9, deployments: [{backend: a}]}]\n"
+			"routes: [{name: r, scorer: cascade, threshold: 0.5}]\n",
+			weak[i]);
+		c = parse(buf_str(&text));
+		cr_expect_str_eq(c->routes[0].scorer, "cascade");
+	}
+}
+
 Test(config, one_backend_is_enough)
 {
 	AUTO(config_free)

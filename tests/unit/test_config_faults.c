@@ -11,6 +11,11 @@
 
 #define BACKEND "backends: [{name: b, url: http://h}]\n" /* one line that makes a file whole */
 #define SIM "backends: [{name: b, kind: sim}]\n"
+/* m is served by an API that tells no probabilities, n by one that does. */
+#define CASCADE(quality)                                                                           \
+	"backends: [{name: a, kind: anthropic, url: http://h}, {name: b, kind: sim}]\n"            \
+	"models: [{name: m, deployments: [{backend: a}]" quality                                   \
+	"}, {name: n, quality: 0.9, deployments: [{backend: b}]}]\n"
 #define MODEL "models: [{name: m, deployments: [{backend: b}]}]\n"
 
 struct row {
@@ -140,7 +145,8 @@ static const struct row rows[] = {
 	 "    models: [smal]\n",
 		4, "did you mean `small`?"},
 	{SIM "routes: [{name: r, models: [x/y]}]\n", 2, "no model is named `x/y`"},
-	{SIM "routes: [{name: r, scorer: magic}]\n", 2, "routes[0].scorer: no scorer is named `magic`"},
+	{SIM "routes: [{name: r, scorer: magic}]\n", 2,
+		"routes[0].scorer: no scorer is named `magic`"},
 	{SIM "routes: [{name: r, scorer: \"liner:x\"}]\n", 2, "did you mean `linear`?"},
 	{SIM "routes: [{name: r, scorer: \"heuristic:x\"}]\n", 2, "`heuristic` reads no file"},
 	{SIM "routes: [{name: r, scorer: \"linear:\"}]\n", 2, "names no file behind the colon"},
@@ -159,6 +165,13 @@ static const struct row rows[] = {
 		"routes[0].encoder: is for scorer files; scorer heuristic reads none"},
 	{SIM "encoders: [{name: en, folder: m}]\nroutes: [{name: r, scorer: encoder, encoder: en}]\n",
 		3, "is for scorer files; write scorer: encoder:en instead"},
+	{CASCADE("") "routes: [{name: r, scorer: cascade}]\n", 3, "needs a `threshold`"},
+	{CASCADE(", quality: 0.1") "routes: [{name: r, scorer: cascade, threshold: 0.5}]\n", 3,
+		"routes[0].scorer: none of the backends of `m`, the weak model, tells"},
+	{SIM "models: [{name: m, deployments: [{backend: b}]}, {name: n, deployments: [{backend: "
+	     "b}]}]\n"
+	     "routes: [{name: r, scorer: cascade, threshold: 0.5}]\n",
+		3, "can't tell which model is the weak one"},
 	{SIM "routes: [{name: r, shadow: other}]\n", 2, "no route is named `other`"},
 	{SIM "routes: [{name: r, experiment: {route: r, share: 0.5}}]\n", 2,
 		"routes[0].experiment.route: is the route itself"},

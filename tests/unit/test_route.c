@@ -19,7 +19,7 @@ static const char yaml[] =
 	"  - {name: gpu2, kind: openai, url: http://127.0.0.1:2}\n"
 	"  - {name: cloud, kind: openai, url: http://127.0.0.1:3}\n"
 	"models:\n"
-	"  - {name: small, deployments: [{backend: gpu1, model: llama-8b}]}\n"
+	"  - {name: small, quality: 0.3, deployments: [{backend: gpu1, model: llama-8b}]}\n"
 	"  - {name: medium, deployments: [{backend: gpu2, model: qwen-32b}]}\n"
 	"  - {name: large, deployments: [{backend: cloud, model: org/gpt-big}]}\n"
 	"routes:\n"
@@ -32,6 +32,7 @@ static const char yaml[] =
 	"  - {name: load, models: [small, medium, large], strategy: least_loaded}\n"
 	"  - {name: capped, models: [small, medium, large], strategy: quality_first, max_usd: 2}\n"
 	"  - {name: any, models: [\"*\"], default_model: medium}\n"
+	"  - {name: doubt, models: [\"*\"], scorer: cascade, threshold: 0.7}\n"
 	"rules:\n"
 	"  - {name: code, words: [compile*], model: medium, routes: [auto]}\n"
 	"  - {name: deep, words: [\"think hard\"], model: best, routes: [cheap]}\n";
@@ -225,6 +226,81 @@ Test(route, the_random_scorer_follows_the_seed_and_its_threshold)
 	cr_assert(strong > 1300 && strong < 1500, "%d of 2000 strong, 1400 expected", strong);
 	f->r.seed = 7;
 	cr_assert_eq(winner(f, "router-random-0.3"), winner(f, "router-random-0.3"));
+}
+
+/* ---- the weak model first ---- */
+
+static const char *
+ranked(struct fixture *f, size_t i)
+{
+	return f->d[f->out.ranked[i].deployment].model;
+}
+
+Test(route, a_cascade_asks_the_weak_model_first_and_then_the_strongest)
+{
+	FLEET(f);
+
+	cr_expect_str_eq(winner(f, "doubt"), "small", "whatever the prompt is: there is none");
+	cr_expect_str_eq(ranked(f, 1), "large");
+	cr_expect_str_eq(ranked(f, 2), "medium");
+	cr_expect(f->out.cascades);
+	cr_expect_float_eq(f->out.threshold, 0.7, 1e-9);
+	cr_expect_lt(f->out.difficulty, 0);
+	cr_expect_str_eq(f->out.scorer, "cascade");
+	cr_expect_gt(f->out.hold, 0, "nothing may be seen before it is judged");
+	cr_expect_str_eq(
+		f->out.reason, "cascade: small first, large where its confidence is < 0.700");
+	ask(f, hard);
+	cr_expect_str_eq(winner(f, "doubt"), "small");
+	cr_expect_str_eq(winner(f, "router-cascade-0.25"), "small");
+	cr_expect(f->out.cascades);
+	cr_expect_float_eq(f->out.threshold, 0.25, 1e-9);
+	cr_expect_not((winner(f, "medium"), f->out.cascades), "a model was named");
+	f->r.endpoint = ROUTE_EMBEDDINGS;
+	for (size_t i = 0; i < COUNT; i++)
+		f->d[i].endpoints = 1 << ROUTE_EMBEDDINGS;
+	cr_expect_not((winner(f, "doubt"), f->out.cascades), "embeddings have no tokens");
+}
+
+Test(route, a_cascades_replicas_go_before_who_takes_over)
+{
+	FLEET(f);
+
+	f->d[COUNT] = deployment("small", "gpu2", "llama-8b", 0.3, 0.1);
+	f->catalog.len = COUNT + 1;
+	cr_expect_str_eq(winner(f, "doubt"), "small");
+	cr_expect_str_eq(ranked(f, 1), "small");
+	cr_expect_str_eq(ranked(f, 2), "large");
+	f->d[COUNT].standby = true;
+	cr_expect_str_eq(winner(f, "doubt"), "small");
+	cr_expect_str_eq(ranked(f, 1), "large");
+	cr_expect_str_eq(ranked(f, 3), "small", "one that stands by is none of those");
+}
+
+Test(route, a_cascade_of_one_model_judges_nothing)
+{
+	FLEET(f);
+
+	f->d[MEDIUM].up = f->d[LARGE].up = false;
+	cr_expect_str_eq(winner(f, "doubt"), "small");
+	cr_expect_not(f->out.cascades);
+	f->d[LARGE].up = true;
+	f->d[SMALL].standby = true;
+	cr_expect_str_eq(winner(f, "doubt"), "large");
+	cr_expect_not(f->out.cascades);
+	cr_expect_not_null(strstr(f->out.reason, "no weaker model is as fit"), "%s", f->out.reason);
+	cr_expect_null(strstr(f->out.reason, "difficulty"), "%s", f->out.reason);
+}
+
+Test(route, a_cascades_strong_model_may_be_full_when_the_weak_one_is_asked)
+{
+	FLEET(f);
+
+	f->d[MEDIUM].up = false;
+	f->d[LARGE].in_flight = f->d[LARGE].max_in_flight;
+	cr_expect_str_eq(winner(f, "doubt"), "small");
+	cr_expect(f->out.cascades);
+	cr_expect_str_eq(ranked(f, 1), "large");
 }
 
 Test(route, bad_routellm_names_are_refused)

@@ -4,13 +4,13 @@
  */
 #include "workers/backend/backend.h"
 
-#define BACKEND_KIND(symbol, name, wants_url, local_port, help)                                    \
+#define BACKEND_KIND(symbol, name, wants_url, local_port, tells_probs, help)                       \
 	extern const struct backend_kind backend_kind_##name;
 #include "config/kind_list.h"
 #undef BACKEND_KIND
 
 const struct backend_kind *const backend_kinds[BACKEND_KINDS] = {
-#define BACKEND_KIND(symbol, name, wants_url, local_port, help)                                    \
+#define BACKEND_KIND(symbol, name, wants_url, local_port, tells_probs, help)                       \
 	[BACKEND_##symbol] = &backend_kind_##name,
 #include "config/kind_list.h"
 #undef BACKEND_KIND

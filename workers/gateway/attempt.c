@@ -158,7 +158,8 @@ attempt_send(struct request *r, struct err *e)
 			.asked = msg_str(row->model),
 			.credit_bytes = REQUEST_WINDOW_BYTES,
 			.first_byte_ms = first_ms,
-			.idle_ms = row->stall_ms}};
+			.idle_ms = row->stall_ms,
+			.confidence = cascade_asks(r)}};
 	struct bytes *body;
 	enum err_code code;
 
@@ -173,6 +174,7 @@ attempt_send(struct request *r, struct err *e)
 	r->attempt_ns = clock_ns();
 	r->seq = r->delta_tokens = 0;
 	r->received = r->credited = 0;
+	cascade_heard(r, 0, 0);
 	hop_begin(r);
 	place_began(r);
 	gateway_count(r->g, COUNTER_REQ_ATTEMPTS, 1);
@@ -482,7 +484,7 @@ attempt_failed(struct request *r, const struct err *e, uint16_t http, struct byt
 		request_finish(r, 200);
 		return;
 	}
-	if (!err_cascades(e->code)) {
+	if (!cascade_stops_asking(r, e->code) && !err_cascades(e->code)) {
 		struct err last = r->err;
 
 		request_fail(r, &last);
@@ -570,7 +572,12 @@ attempt_on_delta(struct worker *w, const struct msg *m, struct bytes *payload)
 		attempt_broken(r, ERR_MALFORMED, "more was sent than there was credit for");
 		return;
 	}
-	if (stream_add(r, payload, m->chat_delta.tokens, &e) != ERR_OK)
+	cascade_heard(r, m->chat_delta.judged, m->chat_delta.confidence);
+	if (stream_add(r, payload, m->chat_delta.tokens, &e) == ERR_OK)
+		return;
+	if (e.code == ERR_UNSURE)
+		cascade_put_aside(r, CASCADE_UNDER_WAY);
+	else
 		attempt_broken(r, e.code, e.text);
 }
 
@@ -578,6 +585,7 @@ void
 attempt_on_end(struct worker *w, const struct msg *m, struct bytes *payload)
 {
 	struct request *r = request_find(w->state, m);
+	bool unsure;
 
 	if (r == NULL)
 		return;
@@ -591,10 +599,16 @@ attempt_on_end(struct worker *w, const struct msg *m, struct bytes *payload)
 		return;
 	}
 	fault_note(r, m->chat_end.fault);
+	cascade_heard(r, m->chat_end.judged, m->chat_end.confidence);
+	unsure = cascade_is_unsure(r);
 	attempt_account(r, &m->chat_end);
 	place_ended(r, ERR_OK);
-	record_attempt(r, ERR_OK, 200, &m->chat_end);
+	record_attempt(r, unsure ? ERR_UNSURE : ERR_OK, 200, &m->chat_end);
 	r->attempt_id = 0;
+	if (unsure) {
+		cascade_put_aside(r, CASCADE_ENDED);
+		return;
+	}
 	if (r->stream) {
 		stream_end(r);
 	} else {

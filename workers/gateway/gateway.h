@@ -445,8 +445,14 @@ struct prompt_log;
 
 MUST enum err_code prompt_log_start(struct gateway *g, struct err *e);
 void prompt_log_stop(struct gateway *g);
-/* The prompt that g->decision is about. */
-void prompt_log_add(struct gateway *g, const struct route_request *r);
+/* One prompt of a route, with how sure a model was of its answer to it where that is known. */
+struct prompt_log_note {
+	const char *route; /* "": none */
+	const char *model; /* NULL: not known */
+	double confidence;
+};
+void prompt_log_add(struct gateway *g, const struct route_request *r,
+	const struct prompt_log_note *note);
 
 /* ---- decide.c: a decision, its conversation, its shadow ------------------------------------ */
 
@@ -612,9 +618,48 @@ struct resume_note {
 /* The event that tells the client. */
 void resume_mark(struct resume *s, struct buf *out, const struct resume_note *note);
 
+/* ---- cascade.c: is the weak model sure of its own answer? --------------------------------------- */
+
+enum cascade_state {
+	CASCADE_OFF,
+	CASCADE_ASKS,	/* what the weak model answers is judged before it is shown */
+	CASCADE_PASSED, /* it was, or can't be: what comes is shown */
+	CASCADE_ASIDE,	/* it was unsure: a strong one is asked */
+	CASCADE_GIVEN	/* and none answered: the weak model once more, as it is */
+};
+
+struct cascade {
+	enum cascade_state state;
+	double threshold;  /* of the confidence */
+	const char *model; /* the weak one's; of the request's catalog */
+	/* of the attempt under way */
+	uint32_t judged; /* tokens that it told the probability of; 0: none */
+	double confidence;
+	double found; /* confidence that decided; negative: none did */
+};
+
+/* The decision is taken, the catalog and candidates are there. */
+void cascade_begin(struct request *r, const struct route_decision *d);
+/* Is an attempt at r's row judged? */
+bool cascade_asks(const struct request *r);
+/* A piece, or the end, of its answer came. */
+void cascade_heard(struct request *r, uint32_t judged, float confidence);
+/* As much of the answer is there as is judged by: is it too unsure to be shown? Says yes at most once
+ * for a request. */
+bool cascade_is_unsure(struct request *r);
+/* The attempt under way is unsure: a strong model answers. billed: it is accounted for, and over. */
+enum cascade_end { CASCADE_UNDER_WAY, CASCADE_ENDED };
+void cascade_put_aside(struct request *r, enum cascade_end end);
+/* The attempt failed: was it perhaps for what we asked for? Then the same one may be tried again,
+ * without. */
+bool cascade_stops_asking(struct request *r, enum err_code code);
+/* r is about to fail: true where the weak model answers after all. */
+bool cascade_gives(struct request *r);
+
 /* ---- stream.c: pieces on their way to the client --------------------------------------------- */
 
-/* Takes a piece of the attempt under way. An error: the attempt is no good. */
+/* Takes a piece of the attempt under way. An error: the attempt is no good; ERR_UNSURE: for a cascade,
+ * and the client got nothing of it. */
 MUST enum err_code stream_add(struct request *r, const struct bytes *payload, uint32_t tokens,
 	struct err *e);
 /* Status line and headers, before anything is known of the answer. */
@@ -773,6 +818,7 @@ struct request {
 	uint32_t prompt_guess; /* tokens of the prompt, by its bytes */
 	uint32_t delta_tokens; /* of the attempt under way */
 	double attempt_usd;
+	struct cascade cascade;
 	struct resume *resume; /* NULL: streams that break are lost, and nothing is held back */
 	struct request_fault *fault; /* of fault.c; NULL: none are set on purpose */
 };
@@ -789,7 +835,7 @@ void request_cancel(struct request *r, const char *reason);
 void request_taken(struct request *r);
 /* The config is another one, and nothing was sent yet: decide again. It may be over with this. */
 void request_again(struct request *r);
-/* Answer with e, or end the stream by it, and finish. */
+/* Answer with e, or end the stream by it, and finish; unless an answer was put aside before. */
 void request_fail(struct request *r, const struct err *e);
 void request_finish(struct request *r, unsigned status);
 struct request *request_find(struct gateway *g, const struct msg *m);

@@ -70,34 +70,41 @@ prompt_log_stop(struct gateway *g)
 
 /* False: there is no text in it, and nothing to calibrate by. */
 static bool
-prompt_log_line(struct buf *out, const struct gateway *g, const struct route_request *r)
+prompt_log_line(struct buf *out, const struct gateway *g, const struct route_request *r,
+	const struct prompt_log_note *note)
 {
-	const struct config_route *route = config_route(g->config, g->decision->route);
+	const struct config_route *route = config_route(g->config, note->route);
 	AUTO(buf_fini) struct buf source = BUF_INIT;
 	char text[ROUTE_TEXT_MAX];
 	size_t len = route_text(text, r, route);
 
 	if (len == 0)
 		return false;
-	buf_addf(&source, "log/%s", g->decision->route);
+	buf_addf(&source, "log/%s", note->route);
 	buf_clear(out);
 	json_put_begin(out, '{');
 	json_put_member_str(out, "dataset", buf_str(&source));
 	json_put_key(out, "prompt");
 	json_put_string(out, text, len);
+	if (note->model != NULL) {
+		json_put_key(out, "confidence");
+		json_put_begin(out, '{');
+		json_put_member_double(out, note->model, note->confidence);
+		json_put_end(out, '}');
+	}
 	json_put_end(out, '}');
 	buf_add_char(out, '\n');
 	return true;
 }
 
 void
-prompt_log_add(struct gateway *g, const struct route_request *r)
+prompt_log_add(struct gateway *g, const struct route_request *r, const struct prompt_log_note *note)
 {
 	struct prompt_log *p = g->prompts;
 	ssize_t n;
 
 	if (p == NULL || r->turns_count == 0 || r->endpoint == ROUTE_EMBEDDINGS ||
-		g->decision->route[0] == '\0' || !prompt_log_line(&p->line, g, r))
+		note->route[0] == '\0' || !prompt_log_line(&p->line, g, r, note))
 		return;
 	if (p->bytes + p->line.len > g->config->prompt_log_bytes) {
 		log_info("prompt_log_full", "bytes=%llu", (unsigned long long)p->bytes);

@@ -193,6 +193,8 @@ record_attempt(
 		json_put_member_bool(b, "usage_known", end->usage_known);
 		json_put_member_double(b, "cost_usd", r->attempt_usd);
 	}
+	if (r->cascade.judged > 0)
+		json_put_member_double(b, "confidence", r->cascade.confidence);
 	record_commit(r->g);
 }
 

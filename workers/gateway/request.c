@@ -305,6 +305,8 @@ request_fail(struct request *r, const struct err *e)
 	AUTO(buf_fini) struct buf headers = BUF_INIT;
 	unsigned status;
 
+	if (cascade_gives(r))
+		return;
 	r->code = e->code;
 	if (r->conn->committed) {
 		gateway_count(r->g, COUNTER_REQ_STREAM_BROKEN, 1);
@@ -366,6 +368,7 @@ request_take_decision(struct request *r, const struct route_decision *d)
 			r->candidates[r->candidates_len++] = (uint16_t)d->dropped[i].deployment;
 	if (r->candidates_len > 0)
 		r->row = r->candidates[0];
+	cascade_begin(r, d);
 }
 
 static void
@@ -409,7 +412,10 @@ request_go(struct request *r, struct chat_body *body, const struct decide_who *w
 	request_take_decision(r, g->decision);
 	if (!r->again) {
 		decide_remember(g, who);
-		prompt_log_add(g, &body->route);
+		/* of a cascade, when it is known how sure the weak model was */
+		if (r->cascade.state == CASCADE_OFF)
+			prompt_log_add(g, &body->route,
+				&(struct prompt_log_note){.route = g->decision->route});
 	}
 	loop_timer_clear(g->w->loop, &r->total_timer);
 	r->total_timer = (struct loop_timer){.fn = request_on_deadline, .arg = r};

@@ -142,7 +142,7 @@ status_put_backend(struct buf *out, const struct board *board, const struct conf
 	const struct catalog *catalog)
 {
 	static const char *const kinds[] = {
-#define BACKEND_KIND(symbol, name, wants_url, local_port, help) #name,
+#define BACKEND_KIND(symbol, name, wants_url, local_port, tells_probs, help) #name,
 #include "config/kind_list.h"
 #undef BACKEND_KIND
 	};

@@ -110,8 +110,11 @@ stream_add(struct request *r, const struct bytes *payload, uint32_t tokens, stru
 	if (resume_read(s, &s->held, payload->data, payload->len, e) != ERR_OK)
 		return e->code;
 	s->tokens += tokens;
-	if (!stream_holds(r))
-		stream_release(r);
+	if (stream_holds(r))
+		return ERR_OK;
+	if (cascade_is_unsure(r))
+		return err_set(e, ERR_UNSURE, "unsure of its own answer");
+	stream_release(r);
 	return ERR_OK;
 }
 
