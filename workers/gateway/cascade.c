@@ -159,7 +159,7 @@ cascade_gives(struct request *r)
 		r->cascade.model, r->cascade.found, r->cascade.threshold);
 	r->cascade.state = CASCADE_GIVEN;
 	cascade_mark_weak(r, CANDIDATE_FRESH);
-	r->attempts_max = r->attempts + 1;
+	r->attempts_max = MAX(r->attempts_max, r->attempts + 1);
 	r->retries = false;
 	r->park_end_ns = 0;
 	attempt_next(r);
