@@ -83,12 +83,30 @@ model_asked(const struct calibration *c, const char *given, int model)
 	return given == NULL && model >= 0 ? c->d.models[model] : given;
 }
 
+static bool
+calibration_cascades(const struct calibration *c)
+{
+	return c->scorer.id == SCORER_CASCADE;
+}
+
+/* The model whose confidence decides: the weak one, or the only one that a log tells of. */
+static int
+calibration_judged(const struct calibration *c, const struct cli *cli)
+{
+	if (c->weak >= 0)
+		return c->weak;
+	if (cli->values['w'] != NULL)
+		return dataset_model(&c->d, cli->values['w']);
+	return c->d.models_len == 1 ? 0 : -1;
+}
+
 static enum cli_exit
 calibration_wants(struct calibration *c, const struct cli *cli)
 {
 	const struct scorer *s = c->scorer.open;
 	size_t bytes = (scorer_scratch_bytes(s) + 64) / 64 * 64;
-	int weak, strong;
+	int weak, strong, judged = calibration_judged(c, cli);
+	struct err e;
 	enum cli_exit code =
 		scorer_index(&weak, cli, s, "weak", model_asked(c, cli->values['w'], c->weak));
 	void *scratch;
@@ -110,6 +128,11 @@ calibration_wants(struct calibration *c, const struct cli *cli)
 			in.embedding_len = c->encoded.made.len;
 			in.embedding = c->encoded.embeddings + c->choice.rows[i] * in.embedding_len;
 		}
+		if (calibration_cascades(c) &&
+			dataset_confidence(&in.confidence, &c->d, r, judged, &e) != ERR_OK) {
+			free(scratch);
+			return lab_fail(cli, e.text);
+		}
 		c->pairs[i].want = scorer_want_strong(s, &in, weak, strong, scratch);
 	}
 	free(scratch);
@@ -124,8 +147,8 @@ calibration_rows(struct calibration *c, const struct cli *cli)
 	enum cli_exit code = lab_choose_rows(&c->choice, cli, &c->d, 0);
 
 	c->weak = c->strong = -1;
-	c->scored = c->d.models_len >= 2;
-	if (code == CLI_OK && c->scored)
+	c->scored = code == CLI_OK && c->d.models_len >= 2 && c->d.rows[0].raw != NULL;
+	if (c->scored)
 		code = lab_choose_models(&c->choice, cli, &c->d);
 	if (code != CLI_OK)
 		return code;
@@ -247,11 +270,13 @@ measure_row(struct measured *m, const struct calibration *c, size_t row, double 
 	const float *cost = c->d.rows[c->choice.rows[row]].cost;
 	const bool up = r->want >= threshold;
 	const bool costed = c->scored && cost != NULL;
+	const bool both = up && costed && calibration_cascades(c); /* the weak one was asked, too */
 
 	m->rows++;
 	m->share += up;
 	m->quality += up ? r->strong : r->weak;
 	m->cost += costed ? (double)cost[up ? c->strong : c->weak] : NAN;
+	m->cost += both ? (double)cost[c->weak] : 0;
 	m->cost_strong += costed ? (double)cost[c->strong] : NAN;
 }
 
@@ -299,6 +324,10 @@ calibration_run(struct calibration *c, const struct cli *cli)
 	if (isnan(c->threshold))
 		return lab_fail(cli, "no threshold reaches this quality: the strong model alone "
 				     "is below it");
+	/* A route with a cascade is told the confidence that is enough: a want of t is a confidence
+	 * of 1 - t, which is not. */
+	if (calibration_cascades(c))
+		c->threshold = MIN(nextafter(1 - c->threshold, INFINITY), 1);
 	return CLI_OK;
 }
 

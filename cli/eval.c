@@ -205,6 +205,8 @@ eval_predict(struct eval *e, struct eval_side *s, const struct cli *cli, struct 
 		return predict_reference(&s->p, &s->plan, s->scorer.reference, err);
 	}
 	if (s->scorer.open != NULL) {
+		if (s->scorer.id == SCORER_CASCADE) /* it does not look at the prompt */
+			s->plan.noise = PREDICT_PLAIN;
 		if (s->scorer.path != NULL)
 			s->labels.mode = "file";
 		return predict_scorer(&s->p, &s->plan, s->scorer.open, err);
@@ -229,6 +231,7 @@ eval_side_run(struct eval *e, struct eval_side *s, const struct cli *cli)
 	s->labels.scorer = s->scorer.name;
 	s->labels.left_out = e->choice.left_out;
 	s->labels.cost = e->options.cost;
+	e->options.cascades = s->scorer.id == SCORER_CASCADE;
 	if (eval_predict(e, s, cli, &err) != ERR_OK ||
 		evaluate(&s->v, &s->plan, &s->p, &e->options, &err) != ERR_OK)
 		return lab_fail(cli, err.text);

@@ -13,7 +13,7 @@ _shunt_lab() {
 _shunt() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}
 	local commands='status route models check journal eval train calibrate tokenize encode bench chaos fault version help'
-	local scorers='linear ensemble encoder knn elo cluster mlp mf irt heuristic random weak strong chars id oracle'
+	local scorers='linear ensemble encoder knn elo cluster mlp mf irt heuristic cascade random weak strong chars id oracle'
 	COMPREPLY=()
 
 	case $prev in

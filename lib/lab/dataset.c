@@ -194,6 +194,7 @@ store_settle(struct dataset *d)
 			[CELLS_TOKENS_IN] = &d->rows[i].tokens_in,
 			[CELLS_TOKENS_OUT] = &d->rows[i].tokens_out,
 			[CELLS_CHARS] = &d->rows[i].out_chars,
+			[CELLS_CONFIDENCE] = &d->rows[i].confidence,
 		};
 
 		for (size_t k = 0; k < CELLS; k++)
@@ -233,6 +234,17 @@ dataset_model(const struct dataset *d, const char *name)
 			return (int)i;
 	}
 	return -1;
+}
+
+MUST enum err_code
+dataset_confidence(
+	double *out, const struct dataset *d, const struct dataset_row *r, int model, struct err *e)
+{
+	*out = r->confidence != NULL && model >= 0 ? (double)r->confidence[model] : NAN;
+	if (!isnan(*out))
+		return ERR_OK;
+	return err_set(e, ERR_INPUT, "%s:%u: no `confidence` of `%s`", r->file, r->line,
+		model >= 0 ? d->models[model] : "the weak model");
 }
 
 /* splitmix64 of hash and seed: folds of one seed say nothing about those of another. */

@@ -3,8 +3,8 @@
  * dataset.h - routing evaluation data: prompts with the score of every model
  *
  * The rows of ../shared/data/MANIFEST.md: JSON lines with dataset, prompt, scores and, where the
- * source has them, costs, tokens, out_chars; win stands in for scores where a row has none. Rows of
- * several files are put together; a model that a row has no score for is NaN there.
+ * source has them, costs, tokens, out_chars, confidence; win stands in for scores where a row has
+ * none. Rows of several files are put together; a model that a row has no score for is NaN there.
  *
  * Scores come as 0..1, or as a judge's 1..10 (MT-Bench). A group, the part of the `dataset` field
  * before its first slash, uses one of the two within a file: 1..10 where any of its scores is above
@@ -34,11 +34,13 @@ struct dataset_row {
 	uint64_t hash;	  /* of the prompt: SHA-256, first 8 bytes, big-endian; folds come from it */
 	uint32_t source;  /* index into sources: the `dataset` field */
 	uint32_t line;	  /* in its file, from 1 */
+	const char *file; /* its path, in the dataset's arena */
 	const float *score; /* 0..1, models of them; NaN: none */
 	const float *raw;   /* the same in the file's own scale */
 	const float *cost;  /* USD of the call, models of them; NaN: none; NULL: no row has any */
 	const float *tokens_in, *tokens_out; /* likewise */
 	const float *out_chars;		     /* likewise: length of the answer */
+	const float *confidence; /* likewise, 0..1: how sure the model was of its answer */
 };
 
 struct dataset {
@@ -68,6 +70,10 @@ MUST enum err_code dataset_add_prompts(struct dataset *d, const char *path, cons
 	size_t len, struct err *e);
 void dataset_free(struct dataset *d);
 int dataset_model(const struct dataset *d, const char *name); /* -1: none; near names are the caller's */
+
+/* How sure a model was of its answer to a row; ERR_INPUT "PATH:LINE: ..." where the row has none. */
+MUST enum err_code dataset_confidence(double *out, const struct dataset *d,
+	const struct dataset_row *r, int model, struct err *e);
 
 /* The fold, 0..folds-1, that a prompt is held out in: the same for equal prompts, whatever the file. */
 unsigned dataset_fold(const struct dataset_row *r, unsigned folds, uint64_t seed);

@@ -20,6 +20,7 @@ enum field {
 	FIELD_COSTS,
 	FIELD_TOKENS,
 	FIELD_OUT_CHARS,
+	FIELD_CONFIDENCE,
 	FIELDS
 };
 
@@ -35,6 +36,7 @@ static const struct field_row {
 	[FIELD_COSTS] = {"costs", JSON_OBJECT, "an object of model: number"},
 	[FIELD_TOKENS] = {"tokens", JSON_OBJECT, "an object of model: [in, out]"},
 	[FIELD_OUT_CHARS] = {"out_chars", JSON_OBJECT, "an object of model: number"},
+	[FIELD_CONFIDENCE] = {"confidence", JSON_OBJECT, "an object of model: number"},
 };
 
 enum needs { NEEDS_SCORES, NEEDS_PROMPT };
@@ -42,7 +44,7 @@ enum needs { NEEDS_SCORES, NEEDS_PROMPT };
 /* One file while it is read. */
 struct reader {
 	struct dataset *d;
-	const char *path;
+	const char *path, *file; /* file: the dataset's copy */
 	enum needs needs;
 	uint32_t line;
 	size_t bad;
@@ -134,12 +136,15 @@ read_scores(struct reader *r, size_t row, struct json scores, const char *what, 
 	return ERR_OK;
 }
 
-/* Costs, answer lengths: of the models that have a score; others are no model of this row. */
+/* Costs, answer lengths: of the models that have a score; others are no model of this row. Where no
+ * scores are asked for, a model may be known by how sure it was alone. */
 static enum err_code
 read_figures(struct reader *r, size_t row, struct json object, enum field field, enum cells kind,
 	struct err *e)
 {
 	const char *what = field_rows[field].name;
+	const double most = field == FIELD_CONFIDENCE ? 1 : 1e12;
+	const bool adds = field == FIELD_CONFIDENCE && r->needs == NEEDS_PROMPT;
 	struct json_iter it = json_iter(object);
 	struct json key, value;
 	size_t guess = 0;
@@ -150,12 +155,15 @@ read_figures(struct reader *r, size_t row, struct json object, enum field field,
 		int model;
 
 		if (read_name(r, key, what, e) != ERR_OK ||
-			read_number(&v, value, what, buf_str(&r->text), 1e12, e) != ERR_OK)
+			read_number(&v, value, what, buf_str(&r->text), most, e) != ERR_OK)
 			return ERR_INPUT;
-		model = guess < r->d->models_len &&
-					strcmp(r->d->models[guess], buf_str(&r->text)) == 0
-				? (int)guess
-				: dataset_model(r->d, buf_str(&r->text));
+		if (adds)
+			model = store_model(r->d, buf_str(&r->text), guess);
+		else
+			model = guess < r->d->models_len &&
+						strcmp(r->d->models[guess], buf_str(&r->text)) == 0
+					? (int)guess
+					: dataset_model(r->d, buf_str(&r->text));
 		if (model < 0)
 			continue;
 		cells = store_cells(r->d, kind, row);
@@ -270,13 +278,16 @@ read_cells(struct reader *r, size_t row, const struct json fields[FIELDS], struc
 	if (fields[scores].type == JSON_NONE) {
 		if (r->needs == NEEDS_SCORES)
 			return err_set(e, ERR_INPUT, "no `scores`");
-		return ERR_OK;
+		return read_figures(
+			r, row, fields[FIELD_CONFIDENCE], FIELD_CONFIDENCE, CELLS_CONFIDENCE, e);
 	}
 	if (read_scores(r, row, fields[scores], field_rows[scores].name, e) != ERR_OK)
 		return ERR_INPUT;
 	if (read_figures(r, row, fields[FIELD_COSTS], FIELD_COSTS, CELLS_COST, e) != ERR_OK ||
 		read_figures(r, row, fields[FIELD_OUT_CHARS], FIELD_OUT_CHARS, CELLS_CHARS, e) !=
-			ERR_OK)
+			ERR_OK ||
+		read_figures(r, row, fields[FIELD_CONFIDENCE], FIELD_CONFIDENCE, CELLS_CONFIDENCE,
+			e) != ERR_OK)
 		return ERR_INPUT;
 	return read_tokens(r, row, fields[FIELD_TOKENS], e);
 }
@@ -299,6 +310,7 @@ read_row(struct reader *r, const char *text, size_t len, struct err *e)
 	if (read_fields(fields, object, e) != ERR_OK || store_row(&row, r->d, e) != ERR_OK)
 		return ERR_INPUT;
 	row->line = r->line;
+	row->file = r->file;
 	if (read_prompt(r, row, fields[FIELD_PROMPT], e) == ERR_OK &&
 		read_source(r, row, fields[FIELD_DATASET], e) == ERR_OK &&
 		read_cells(r, r->d->len - 1, fields, e) == ERR_OK)
@@ -411,6 +423,7 @@ read_file(struct reader *r, const char *text, size_t len, struct err *e)
 	const char *p = skip_mark(text, len), *end = text + len;
 	size_t first = r->d->len;
 
+	r->file = store_text(r->d, r->path, strlen(r->path));
 	while (p < end) {
 		const char *stop = memchr(p, '\n', (size_t)(end - p));
 		struct err bad;

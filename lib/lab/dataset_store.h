@@ -10,7 +10,16 @@
 #include "lib/lab/dataset.h"
 
 /* The objects "model -> number" of a row. */
-enum cells { CELLS_SCORE, CELLS_RAW, CELLS_COST, CELLS_TOKENS_IN, CELLS_TOKENS_OUT, CELLS_CHARS, CELLS };
+enum cells {
+	CELLS_SCORE,
+	CELLS_RAW,
+	CELLS_COST,
+	CELLS_TOKENS_IN,
+	CELLS_TOKENS_OUT,
+	CELLS_CHARS,
+	CELLS_CONFIDENCE,
+	CELLS
+};
 
 struct dataset_arena {
 	struct chunk *chunks; /* prompts, the newest chunk first */

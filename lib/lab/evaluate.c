@@ -186,7 +186,7 @@ measure_choice(struct evaluate_choice *out, const struct evaluating *w)
 		out->gain += gains[i] / (double)len;
 		out->switched += (w->chosen[i] != w->trusted) / (double)len;
 		if (w->cost != NULL)
-			out->cost += w->cost[i * models + w->chosen[i]] / (double)len;
+			out->cost += evaluate_cost_of(w, i, w->chosen[i]) / (double)len;
 	}
 	bootstrap_mean(&out->gain_ci95, gains, len, w->o->draws > 0 ? w->o->draws : BOOTSTRAP_DRAWS,
 		w->plan->seed);

@@ -32,6 +32,7 @@ struct evaluate_options {
 	enum cost_source cost;
 	const struct evaluate_price *prices; /* of the candidates, for COST_PRICES */
 	unsigned draws;			     /* of the bootstrap; 0: BOOTSTRAP_DRAWS */
+	bool cascades; /* who is sent to the strong model has paid the weak one, too */
 };
 
 enum evaluate_verdict { EVALUATE_BEATS, EVALUATE_EQUAL, EVALUATE_LOSES };

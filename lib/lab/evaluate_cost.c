@@ -89,6 +89,15 @@ evaluate_costs(struct evaluating *w, struct err *e)
 	return ERR_OK;
 }
 
+double
+evaluate_cost_of(const struct evaluating *w, size_t row, size_t m)
+{
+	const double *cost = w->cost + row * w->plan->models_len;
+	bool both = w->o->cascades && (int)m == w->plan->strong && w->plan->weak >= 0;
+
+	return cost[m] + (both ? cost[w->plan->weak] : 0);
+}
+
 /* What the router expects a candidate to cost: its guess, or what the model costs on average. */
 static double
 expected_cost(const struct evaluating *w, size_t row, size_t m)
@@ -157,7 +166,8 @@ sum_rows(const struct evaluating *w, const uint16_t *choices, unsigned fold, enu
 		if ((w->fold[i] == fold) != (side == SIDE_INSIDE))
 			continue;
 		s.quality += w->score[i * w->plan->models_len + m];
-		s.cost += w->cost[i * w->plan->models_len + m];
+		s.cost += choices != NULL ? evaluate_cost_of(w, i, m)
+					  : w->cost[i * w->plan->models_len + m];
 		s.rows++;
 	}
 	return s;
@@ -202,10 +212,10 @@ measure_sweep(struct evaluating *w, const uint16_t *choices)
 		struct frontier_point p = {.tag = (long)s};
 
 		for (size_t i = 0; i < len; i++) {
-			size_t at = i * models + choices[s * len + i];
+			size_t m = choices[s * len + i];
 
-			p.quality += w->score[at] / (double)len;
-			p.cost += w->cost[at] / (double)len;
+			p.quality += w->score[i * models + m] / (double)len;
+			p.cost += evaluate_cost_of(w, i, m) / (double)len;
 		}
 		c->sweep[s] = p;
 		if (p.quality >= w->v->means[w->v->best] - 1e-9 && !(p.cost >= c->equal_cost)) {

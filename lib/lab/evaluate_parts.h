@@ -30,4 +30,6 @@ void evaluate_flips(struct evaluating *w);
 
 /* evaluate_cost.c */
 MUST enum err_code evaluate_costs(struct evaluating *w, struct err *e);
+/* Of sending a row to candidate m, there being costs. */
+double evaluate_cost_of(const struct evaluating *w, size_t row, size_t m);
 void evaluate_frontier(struct evaluating *w);

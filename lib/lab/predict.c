@@ -22,6 +22,7 @@ struct asking {
 	struct scorer_guess *all; /* of every model of the scorer */
 	int *known; /* scorer's index of the plan's candidates; NULL: it knows no single models */
 	double shift; /* added to wants */
+	int judged; /* the dataset's model whose confidence is the input; -1: none */
 };
 
 static void *
@@ -72,13 +73,28 @@ asking_fini(struct asking *a)
 	free(a->known);
 }
 
+/* Does every row tell how sure the weak model was? */
+static enum err_code
+asking_confidence(struct asking *a, struct err *e)
+{
+	const struct predict_plan *plan = a->plan;
+	double c;
+
+	a->judged = (int)plan->models[plan->weak];
+	for (size_t i = 0; i < plan->len; i++)
+		if (dataset_confidence(&c, plan->d, &plan->d->rows[plan->rows[i]], a->judged, e) !=
+			ERR_OK)
+			return e->code;
+	return ERR_OK;
+}
+
 static enum err_code
 asking_init(
 	struct asking *a, const struct predict_plan *plan, const struct scorer *s, struct err *e)
 {
 	size_t bytes = scorer_scratch_bytes(s), n = scorer_models(s);
 
-	*a = (struct asking){.plan = plan, .s = s};
+	*a = (struct asking){.plan = plan, .s = s, .judged = -1};
 	bytes = (bytes + SCRATCH_ALIGN) / SCRATCH_ALIGN * SCRATCH_ALIGN;
 	a->scratch = aligned_alloc(SCRATCH_ALIGN, bytes);
 	CHECK(a->scratch != NULL);
@@ -86,6 +102,8 @@ asking_init(
 		return err_set(e, ERR_INPUT,
 			"%s only tells a weak from a strong model: name both of them",
 			scorer_name(scorer_id(s)));
+	if (scorer_id(s) == SCORER_CASCADE)
+		return asking_confidence(a, e);
 	if (n == 0)
 		return ERR_OK;
 	a->all = zeroed(n, sizeof(*a->all));
@@ -108,12 +126,15 @@ asking_ask(const struct asking *a, struct scorer_guess *guess, double *want, siz
 	struct scorer_input in)
 {
 	const struct predict_plan *plan = a->plan;
+	const struct dataset_row *r = &plan->d->rows[plan->rows[row]];
 
-	in.seed = plan->d->rows[plan->rows[row]].hash ^ plan->seed;
+	in.seed = r->hash ^ plan->seed;
 	if (in.embedding != NULL) {
 		in.embedding += plan->rows[row] * plan->embedding_len;
 		in.embedding_len = plan->embedding_len;
 	}
+	if (a->judged >= 0)
+		in.confidence = (double)r->confidence[a->judged];
 	if (guess != NULL && a->known != NULL) {
 		scorer_guess(a->s, a->all, &in, a->scratch);
 		for (size_t m = 0; m < plan->models_len; m++)

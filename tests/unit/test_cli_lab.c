@@ -520,6 +520,106 @@ Test(cli_lab, the_model_that_calibrate_names_sends_what_it_says)
 	cr_expect_eq(number(parse(&never), "share"), 1, "%s", never.out);
 }
 
+/* ---- the small model's own confidence ---- */
+
+/* 10 rows: small is right in the first six, and the surer the earlier the row. */
+static void
+write_confident(const char *path, const char *of)
+{
+	AUTO(buf_fini) struct buf text = BUF_INIT;
+
+	for (int i = 0; i < 10; i++)
+		buf_addf(&text,
+			"{\"prompt\":\"row %d\",\"scores\":{\"small\":%d,\"big\":1},"
+			"\"costs\":{\"small\":1,\"big\":10},\"confidence\":{\"%s\":%.2f}}\n",
+			i, i < 6, of, 0.95 - 0.05 * i);
+	write_file(path, buf_str(&text));
+}
+
+Test(cli_lab, a_cascade_is_evaluated_by_its_confidence_and_pays_twice)
+{
+	AUTO(run_fini) struct run r = {0};
+	struct json v;
+
+	write_confident(at("a.jsonl"), "small");
+	r = RUN("eval", at("a.jsonl"), "--scorer", "cascade", "--weak", "small", "--strong", "big",
+		"--json");
+	v = parse(&r);
+	cr_expect_gt(number(v, "apgr"), 0.7, "the unsure rows are those that are wrong");
+	cr_expect_float_eq(number(v, "cpt80"), 0.4, 0.101);
+	cr_expect_eq(
+		json_get(v, "flips").type, JSON_NULL, "noise in a prompt changes nothing here");
+	/* four of ten go on: 6 * 1 + 4 * (1 + 10) */
+	cr_expect_float_eq(number(v, "cost.equal_quality.cost"), 5, 0.51);
+	cr_expect_float_eq(number(v, "cost.best_single"), 10, 1e-9, "alone it pays nobody else");
+}
+
+Test(cli_lab, a_cascade_is_calibrated_to_a_confidence)
+{
+	AUTO(run_fini) struct run r = {0};
+	AUTO(run_fini) struct run q = {0};
+	struct json v;
+
+	write_confident(at("a.jsonl"), "small");
+	r = RUN("calibrate", at("a.jsonl"), "--scorer", "cascade", "--weak", "small", "--strong",
+		"big", "--strong-pct", "40", "--json");
+	v = parse(&r);
+	cr_expect_float_eq(number(v, "share"), 0.4, 1e-9);
+	cr_expect_float_eq(number(v, "quality"), 1, 1e-9);
+	cr_expect_gt(number(v, "threshold"), (double)0.65F, "the fourth is below it");
+	cr_expect_lt(number(v, "threshold"), 0.70, "the fifth is not");
+	cr_expect_float_eq(number(v, "measured.cost"), (6 + 4 * 11) / 10.0, 1e-6);
+	q = RUN("calibrate", at("a.jsonl"), "--scorer", "cascade", "--weak", "small", "--strong",
+		"big", "--quality", "100%", "--json");
+	v = parse(&q);
+	cr_expect_float_eq(number(v, "share"), 0.4, 1e-9);
+}
+
+Test(cli_lab, a_daemons_own_log_calibrates_its_cascade)
+{
+	AUTO(run_fini) struct run r = {0};
+	struct json v;
+
+	write_file(at("a.jsonl"),
+		"{\"dataset\":\"log/doubt\",\"prompt\":\"a\",\"confidence\":{\"small\":0.9}}\n"
+		"{\"dataset\":\"log/other\",\"prompt\":\"b\"}\n"
+		"{\"dataset\":\"log/doubt\",\"prompt\":\"c\",\"confidence\":{\"small\":0.4}}\n"
+		"{\"dataset\":\"log/two\",\"prompt\":\"d\",\"confidence\":{\"tiny\":0.4}}\n");
+	r = RUN("calibrate", at("a.jsonl"), "--scorer", "cascade", "--weak", "small", "--only",
+		"log/doubt", "--strong-pct", "50", "--json");
+	v = parse(&r);
+	cr_expect_float_eq(number(v, "share"), 0.5, 1e-9);
+	cr_expect_gt(number(v, "threshold"), (double)0.4F);
+	cr_expect_lt(number(v, "threshold"), 0.9);
+}
+
+Test(cli_lab, a_row_that_lacks_its_confidence_is_named)
+{
+	static const char *const commands[] = {"eval", "calibrate"};
+
+	write_confident(at("a.jsonl"), "small");
+	write_confident(at("b.jsonl"), "big");
+	for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+		AUTO(run_fini)
+		struct run r = RUN(commands[i], at("a.jsonl"), at("b.jsonl"), "--scorer", "cascade",
+			"--weak", "small", "--strong", "big",
+			i == 0 ? "--json" : "--strong-pct=50");
+
+		cr_expect_eq(r.code, CLI_BAD_NEWS);
+		cr_expect_not_null(
+			strstr(r.err, "b.jsonl:1: no `confidence` of `small`"), "%s", r.err);
+	}
+}
+
+Test(cli_lab, a_confidence_is_a_number_from_0_to_1)
+{
+	AUTO(run_fini) struct run r = {0};
+
+	write_file(at("a.jsonl"), "{\"prompt\":\"a\",\"confidence\":{\"m\":1.5}}\n");
+	r = RUN("calibrate", at("a.jsonl"), "--scorer", "cascade", "--strong-pct", "50");
+	cr_expect_not_null(strstr(r.err, "a.jsonl:1: confidence of `m` is 1.5"), "%s", r.err);
+}
+
 Test(cli_lab, every_bad_row_is_told)
 {
 	AUTO(run_fini) struct run r = {0};
