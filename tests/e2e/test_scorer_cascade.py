@@ -210,6 +210,48 @@ def test_a_client_that_asks_itself_gets_what_it_asked_for(cascade, stream):
     assert '"logprobs":true,"top_logprobs":1' not in a.chats()[0].body.decode()
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_ollama_as_the_weak_model(daemon, upstream, stream):
+    """It has a form of its own, which becomes OpenAI's, without what only we asked for."""
+    asked = []
+
+    def small(x):
+        body = x.request.json()
+        asked.append(body.get("logprobs"))
+        words = [{"token": w, "logprob": math.log(0.3)} for w in ("per", "haps")]
+        lines = [{"model": "m", "message": {"role": "assistant", "content": t["token"]},
+                  "done": False, "logprobs": [t]} for t in words]
+        end = {"model": "m", "message": {"role": "assistant", "content": ""}, "done": True,
+               "done_reason": "stop", "prompt_eval_count": 3, "eval_count": 2}
+        if not body.get("stream"):
+            return x.reply({**end, "logprobs": words,
+                            "message": {"role": "assistant", "content": "perhaps"}})
+        x.begin_stream("application/x-ndjson")
+        for line in [*lines, end]:
+            x.piece(json.dumps(line).encode() + b"\n")
+        return x.end_stream()
+    a, b = upstream(), upstream(models=["b"], chat=answer("from the strong"))
+    a.other["/api/chat"] = small
+    d = daemon({"backends": [{"name": "small", "kind": "ollama", "url": a.url, "probe_ms": 200},
+                             openai("large", b.url)],
+                "models": [model("a", "small", upstream="m", quality=0.3),
+                           model("b", "large", quality=0.9)],
+                "routes": [{"name": "auto", "models": ["a", "b"], "scorer": "cascade",
+                            "threshold": 0.6}]})
+    for threshold, who, text in [(0.6, "b", "from the strong"), (0.2, "a", "perhaps")]:
+        if stream:
+            r, events = d.stream(f"router-cascade-{threshold}")
+            assert text_of(events).strip() == text and "logprob" not in "".join(events)
+        else:
+            r = d.chat(f"router-cascade-{threshold}")
+            assert r.json()["choices"][0]["message"]["content"] == text
+            assert "logprob" not in r.text.replace('"logprobs":null', "").replace(
+                '"logprobs": null', "")
+        assert r.headers["x-shunt-model"] == who, r.headers
+        assert "confidence 0.300" in r.headers["x-shunt-reason"]
+    assert asked == [True, True]
+
+
 # ---- an upstream that tells nothing
 
 def test_an_answer_without_probabilities_passes_and_says_so(cascade):

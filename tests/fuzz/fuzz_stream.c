@@ -2,9 +2,10 @@
 /*
  * fuzz_stream.c - foreign bytes as an upstream's answer
  *
- * First byte: bits 0-1 the dialect, bits 2-3 the endpoint, bit 4 whole answer instead of stream.
- * The second byte is the size of the pieces that the rest arrives in. Whatever comes: no crash,
- * whole events only, and the same output however the bytes were cut.
+ * First byte: bits 0-1 the dialect, bits 2-3 the endpoint, bit 4 whole answer instead of stream,
+ * bit 6 somebody other than the client asked for log-probabilities. The second byte is the size of
+ * the pieces that the rest arrives in. Whatever comes: no crash, whole events only, and the same
+ * output however the bytes were cut.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +27,7 @@ run(struct answer *a, uint8_t how, const char *p, size_t len, size_t piece)
 
 	answer_init(a, backend_kinds[kinds[how & 3]], endpoints[how >> 2 & 3]);
 	a->want_usage = true;
+	a->probs.wanted = a->probs.hidden = how >> 6 & 1;
 	for (size_t at = 0; code == ERR_OK && at < len; at += piece)
 		code = answer_feed(a, p + at, MIN(piece, len - at), &e);
 	return code == ERR_OK ? answer_end(a, &e) : code;
@@ -41,6 +43,7 @@ fuzz_whole(uint8_t how, const char *p, size_t len)
 
 	answer_init(&a, backend_kinds[kinds[how & 3]], endpoints[how >> 2 & 3]);
 	a.base64 = how >> 5 & 1;
+	a.probs.wanted = a.probs.hidden = how >> 6 & 1;
 	buf_add(&body, p, len);
 	if (answer_whole(&a, &body, &e) == ERR_OK &&
 		json_check(&v, buf_str(&body), body.len, &e) != ERR_OK)
