@@ -38,7 +38,7 @@ static const struct command commands[] = {
 		"Reads the journal's files; FOLDER is STATE_DIR/journal of the config unless "
 		"given.\n"
 		"Needs no daemon. --json prints the records as they are, one a line.\n"},
-	{"eval", "[FILE]...", "dtsAwSmkOxPpebgCDjh", 0, CLI_FILES_MAX, cli_eval,
+	{"eval", "[FILE]...", "dtsAwSmKkOxPpebgCDjh", 0, CLI_LIST_MAX, cli_eval,
 		"what a scorer gains over the best single model",
 		"A trained scorer without a file is cross-validated: trained on the other folds\n"
 		"(equal prompts are in one fold). With --train-data it is trained on those files\n"
@@ -47,10 +47,10 @@ static const struct command commands[] = {
 		"Scorers: those of routes, and chars, id, oracle to check the figures by. Exit "
 		"code 1\n"
 		"where it is not surely better than that of --against.\n"},
-	{"train", "[FILE]...", "dsoekOgCDjh", 0, CLI_FILES_MAX, cli_train,
+	{"train", "[FILE]...", "dsoekOgCDjh", 0, CLI_LIST_MAX, cli_train,
 		"make a scorer's file from routing data",
 		"The same data, seed and threads give the same bytes. Ctrl-C leaves no file.\n"},
-	{"calibrate", "[FILE]...", "dswSnqOCDjh", 0, CLI_FILES_MAX, cli_calibrate,
+	{"calibrate", "[FILE]...", "dswSnqOCDjh", 0, CLI_LIST_MAX, cli_calibrate,
 		"the threshold for a share of strong calls, or for a quality",
 		"Rows without scores, {\"prompt\": ...}, do for --strong-pct: what the daemon "
 		"logged.\n"
@@ -117,6 +117,8 @@ static const struct option_row {
 	{{"weak", required_argument, NULL, 'w'}, "MODEL", "the cheap model of a pair"},
 	{{"strong", required_argument, NULL, 'S'}, "MODEL", "the good model of a pair"},
 	{{"many", no_argument, NULL, 'm'}, "", "choose among all models, even of two"},
+	{{"among", required_argument, NULL, 'K'}, "MODEL",
+		"choose among these models alone; again for more"},
 	{{"strong-pct", required_argument, NULL, 'n'}, "PERCENT",
 		"share of the prompts that may go to the strong model"},
 	{{"quality", required_argument, NULL, 'q'}, "SCORE", "mean score to reach"},
@@ -290,14 +292,14 @@ command_getopt_tables(const struct command *c, struct option *longs, char *short
 }
 
 static bool
-command_add_file(struct cli *cli, struct cli_files *files, const char *path)
+command_add(struct cli *cli, struct cli_list *list, const char *what, const char *value)
 {
-	if (files->len == CLI_FILES_MAX) {
+	if (list->len == CLI_LIST_MAX) {
 		(void)fprintf(
-			cli->err, "shunt %s: more than %d files\n", cli->command, CLI_FILES_MAX);
+			cli->err, "shunt %s: more than %d %s\n", cli->command, CLI_LIST_MAX, what);
 		return false;
 	}
-	files->paths[files->len++] = path;
+	list->values[list->len++] = value;
 	return true;
 }
 
@@ -320,9 +322,11 @@ command_take(struct cli *cli, char letter, const char *value)
 		cli->route = value;
 		return true;
 	case 'd':
-		return command_add_file(cli, &cli->data, value);
+		return command_add(cli, &cli->data, "files", value);
 	case 't':
-		return command_add_file(cli, &cli->train_data, value);
+		return command_add(cli, &cli->train_data, "files", value);
+	case 'K':
+		return command_add(cli, &cli->among, "models", value);
 	default:
 		return true;
 	}
@@ -363,7 +367,7 @@ command_read(const struct command *c, struct cli *cli, int argc, char **argv)
 				c->name, cli->args[i]);
 			return READ_WRONG;
 		}
-		if (!command_add_file(cli, &cli->data, cli->args[i]))
+		if (!command_add(cli, &cli->data, "files", cli->args[i]))
 			return READ_WRONG;
 	}
 	if (cli->args_len >= c->args_min && cli->args_len <= c->args_max)

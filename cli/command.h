@@ -20,11 +20,11 @@ enum cli_exit {
 
 enum cli_output { CLI_TABLES, CLI_JSON };
 
-enum { CLI_FILES_MAX = 64 };
+enum { CLI_LIST_MAX = 64 };
 
 /* The values of an option that may be given again and again. */
-struct cli_files {
-	const char *paths[CLI_FILES_MAX];
+struct cli_list {
+	const char *values[CLI_LIST_MAX];
 	size_t len;
 };
 
@@ -33,7 +33,8 @@ struct cli {
 	const char *command; /* its name */
 	enum cli_output output;
 	const char *values[128]; /* of the options, by letter; "" where it takes none */
-	struct cli_files data, train_data; /* --data and the arguments behind it; --train-data */
+	struct cli_list data, train_data; /* --data and the arguments behind it; --train-data */
+	struct cli_list among; /* models of --among */
 	const char *url;    /* --url */
 	const char *config; /* -c; NULL: the usual places */
 	const char *route;  /* --route */

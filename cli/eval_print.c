@@ -257,7 +257,8 @@ eval_print(const struct evaluation *v, const struct report_labels *labels, FILE 
 		(void)fprintf(to, " over %u folds", labels->folds);
 	(void)fprintf(to, ": %zu rows, %zu models", v->rows, v->plan->models_len);
 	if (labels->left_out > 0)
-		(void)fprintf(to, " (%zu rows without both scores left out)", labels->left_out);
+		(void)fprintf(
+			to, " (%zu rows without all their scores left out)", labels->left_out);
 	(void)fputs("\n\n", to);
 	if (v->has_pair)
 		print_pair(v, to);

@@ -128,22 +128,21 @@ lab_scorer_open(struct lab_scorer *out, const struct cli *cli, const char *spec)
 
 /* The same file twice would count its rows twice, or leak what is tested into what is trained. */
 static bool
-given_before(const struct cli_files *files, size_t i)
+given_before(const struct cli_list *files, size_t i)
 {
 	struct stat a, b;
 
-	if (stat(files->paths[i], &a) != 0)
+	if (stat(files->values[i], &a) != 0)
 		return false;
 	for (size_t j = 0; j < i; j++) {
-		if (stat(files->paths[j], &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino)
+		if (stat(files->values[j], &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino)
 			return true;
 	}
 	return false;
 }
 
 enum cli_exit
-lab_data(
-	struct dataset *d, const struct cli *cli, const struct cli_files *files, enum lab_rows rows)
+lab_data(struct dataset *d, const struct cli *cli, const struct cli_list *files, enum lab_rows rows)
 {
 	AUTO(buf_fini) struct buf faults = BUF_INIT;
 	enum cli_exit code = CLI_OK;
@@ -160,12 +159,12 @@ lab_data(
 
 		if (given_before(files, i)) {
 			(void)fprintf(cli->err, "shunt %s: %s is given twice\n", cli->command,
-				files->paths[i]);
+				files->values[i]);
 			code = CLI_USAGE;
 			continue;
 		}
 		buf_clear(&faults);
-		if (lab_read(&text, files->paths[i], &e) != ERR_OK) {
+		if (lab_read(&text, files->values[i], &e) != ERR_OK) {
 			code = lab_fail(cli, e.text);
 			continue;
 		}
@@ -173,7 +172,7 @@ lab_data(
 		if (rows == LAB_PROMPTS && text.len == 0 && files->len > 1)
 			continue;
 		if ((rows == LAB_SCORED ? dataset_add : dataset_add_prompts)(
-			    d, files->paths[i], buf_str(&text), text.len, &e) == ERR_OK)
+			    d, files->values[i], buf_str(&text), text.len, &e) == ERR_OK)
 			continue;
 		code = CLI_BAD_NEWS;
 		(void)fprintf(cli->err, "%s%s", buf_str(&faults), faults.len > 0 ? "" : e.text);
@@ -338,19 +337,46 @@ choose_pair(struct lab_choice *c, const struct cli *cli, const struct dataset *d
 }
 
 static enum cli_exit
+choose_among(struct lab_choice *c, const struct cli *cli, const struct dataset *d)
+{
+	int model;
+
+	for (size_t i = 0; i < cli->among.len; i++) {
+		enum cli_exit code = lab_model(&model, cli, d, cli->among.values[i]);
+		size_t same = 0;
+
+		if (code != CLI_OK)
+			return code;
+		while (same < c->models_len && c->models[same] != (uint32_t)model)
+			same++;
+		if (same == c->models_len)
+			c->models[c->models_len++] = (uint32_t)model;
+	}
+	drop_rows_without(c, d);
+	return CLI_OK;
+}
+
+static enum cli_exit
 choose_models(struct lab_choice *c, const struct cli *cli, const struct dataset *d)
 {
 	const bool weak = cli->values['w'] != NULL, strong = cli->values['S'] != NULL;
+	const bool many = cli->values['m'] != NULL || cli->among.len > 0;
+	enum cli_exit code = CLI_OK;
 
-	if (weak && strong && cli->values['m'] == NULL)
+	if (weak && strong && !many)
 		return choose_pair(c, cli, d);
 	if (weak || strong) {
 		(void)fprintf(cli->err, "shunt %s: %s\n", cli->command,
-			weak && strong ? "--many goes without --weak and --strong"
+			weak && strong ? "--many and --among go without --weak and --strong"
 				       : "--weak and --strong are given together");
 		return CLI_USAGE;
 	}
-	choose_complete(c, d);
+	if (cli->among.len > 0)
+		code = choose_among(c, cli, d);
+	else
+		choose_complete(c, d);
+	if (code != CLI_OK)
+		return code;
 	if (c->models_len == 2 && cli->values['m'] == NULL)
 		order_pair(c, d);
 	return CLI_OK;
@@ -366,10 +392,12 @@ lab_choose_models(struct lab_choice *c, const struct cli *cli, const struct data
 	code = choose_models(c, cli, d);
 	if (code != CLI_OK)
 		return code;
+	if (c->models_len < 2 && cli->among.len > 0)
+		return lab_fail(cli, "--among names one model: there is nothing to choose");
 	if (c->models_len < 2)
 		return lab_fail(cli, "fewer than two models have a score on every row: evaluate "
 				     "the sets apart (--only), or name --weak and --strong");
 	if (c->rows_len == 0)
-		return lab_fail(cli, "no row has the scores of both models");
+		return lab_fail(cli, "no row has the scores of all these models");
 	return CLI_OK;
 }

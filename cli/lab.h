@@ -42,7 +42,7 @@ void lab_scorer_fini(struct lab_scorer *s);
 
 enum lab_rows { LAB_SCORED, LAB_PROMPTS };
 /* Add the rows of files to *d; every bad row is told. */
-enum cli_exit lab_data(struct dataset *d, const struct cli *cli, const struct cli_files *files,
+enum cli_exit lab_data(struct dataset *d, const struct cli *cli, const struct cli_list *files,
 	enum lab_rows rows);
 
 /* A model of the data by name: exact, or the only one that is the same up to case and vendor. */

@@ -94,10 +94,10 @@ training_note(struct training *t, const struct cli *cli)
 	AUTO(buf_fini) struct buf note = BUF_INIT;
 
 	for (size_t i = 0; i < cli->data.len; i++) {
-		const char *slash = strrchr(cli->data.paths[i], '/');
+		const char *slash = strrchr(cli->data.values[i], '/');
 
 		buf_addf(&note, "%s%s", i > 0 ? " " : "",
-			slash != NULL ? slash + 1 : cli->data.paths[i]);
+			slash != NULL ? slash + 1 : cli->data.values[i]);
 	}
 	buf_addf(&note, "; %zu rows, seed %llu", t->chosen.rows_len,
 		(unsigned long long)t->options.seed);

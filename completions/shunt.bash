@@ -75,7 +75,7 @@ _shunt() {
 		fi
 		;;
 	eval)
-		_shunt_lab '--train-data --only --scorer --against --weak --strong --many --folds --cost-source --prices --plot --seed --resamples --threads --encoder --dtype'
+		_shunt_lab '--train-data --only --scorer --against --weak --strong --many --among --folds --cost-source --prices --plot --seed --resamples --threads --encoder --dtype'
 		;;
 	train)
 		_shunt_lab '--only --scorer --out --seed --folds --threads --encoder --dtype'

@@ -114,7 +114,9 @@ asking_init(
 		a->known[m] = scorer_model_find(s, name);
 		if (a->known[m] < 0)
 			return err_set(e, ERR_INPUT,
-				"the scorer was not trained with the model `%s`", name);
+				"the scorer was not trained with the model `%s`; "
+				"--among names those to choose from",
+				name);
 	}
 	return ERR_OK;
 }

@@ -405,6 +405,29 @@ Test(cli_lab, too_many_rows_are_told_before_they_are_embedded)
 	cr_expect_null(strstr(r.err, "none"), "%s", r.err);
 }
 
+Test(cli_lab, the_choice_is_among_the_models_that_are_named, .timeout = 60)
+{
+	AUTO(buf_fini) struct buf text = BUF_INIT;
+	AUTO(run_fini) struct run r = {0};
+	AUTO(run_fini) struct run one = {0};
+	AUTO(run_fini) struct run pair = {0};
+
+	add_set(&text, "all", 40, "{\"a\":0,\"b\":1,\"c\":0.5,\"d\":1}");
+	add_set(&text, "some", 30, "{\"a\":0,\"d\":1}");
+	write_file(at("a.jsonl"), buf_str(&text));
+	r = RUN("eval", at("a.jsonl"), "--scorer", "oracle", "--many", "--json", "--among", "a",
+		"--among", "c", "--among", "c");
+	cr_expect_eq(number(parse(&r), "rows"), 40, "%s%s", r.out, r.err);
+	cr_expect_eq(number(parse(&r), "rows_left_out"), 30);
+	cr_expect_eq(number(parse(&r), "best_single"), 0.5, "b and d are no candidates: %s", r.out);
+	one = RUN("eval", at("a.jsonl"), "--scorer", "oracle", "--among", "a");
+	cr_expect_eq(one.code, CLI_BAD_NEWS);
+	cr_expect_not_null(strstr(one.err, "--among names one model"), "%s", one.err);
+	pair = RUN("eval", at("a.jsonl"), "--scorer", "oracle", "--among", "a", "--weak", "a",
+		"--strong", "b");
+	cr_expect_eq(pair.code, CLI_USAGE);
+}
+
 Test(cli_lab, a_set_of_few_rows_with_models_of_its_own_does_not_end_the_training)
 {
 	AUTO(buf_fini) struct buf text = BUF_INIT;
