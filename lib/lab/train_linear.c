@@ -2,6 +2,10 @@
 /*
  * train_linear.c - ridge heads for quality and cost, folded back to weights of features
  *
+ * Where the rows of some models are easier than those of others (train_effects.c), the ease is
+ * learned apart, once for all models: on a text that is like none of the rows each model then
+ * stands by its worth, not by what it happened to be asked. What is left is each model's own.
+ *
  * An output is learned in two parts, each with its own strength: the mean of the row's source (the
  * subject of a question, the kind of a task), which the text tells well, and what is left of it,
  * which is mostly noise. Both are linear, so the file holds their sum. Many outputs are kept in few
@@ -98,6 +102,51 @@ linear_join(struct ridge *r, const struct ridge *sources, size_t n)
 		r->mean[i] += sources->mean[i];
 		r->error[i] = hypotf(r->error[i], sources->error[i]);
 	}
+}
+
+/* y less what is due to the ease of a row, whoever is asked. */
+static void
+linear_take_ease(float *y, const float *ease, const struct train_job *j, size_t outputs)
+{
+	size_t i, m;
+
+	for (i = 0; i < j->n; i++) {
+		for (m = 0; m < j->models_len; m++)
+			y[i * outputs + m] -= ease[i];
+	}
+}
+
+/* Learn the ease, and add it to every model's score. What it is wrong by is no model's lead, so the
+ * errors stay. */
+static enum err_code
+linear_give_ease(
+	struct ridge *r, const float *gram, const float *ease, struct train_job *j, struct err *e)
+{
+	const struct ridge_plan plan = {.gram = gram,
+		.y = ease,
+		.outputs = 1,
+		.scores = 1,
+		.grid = source_grid,
+		.grid_len = ARRAY_LEN(source_grid)};
+	struct ridge s;
+	enum err_code rc;
+	size_t i, m;
+
+	j->done_from = j->done_to; /* one output: it takes no time worth telling */
+	rc = ridge_solve(&s, &plan, j, e);
+	if (rc != ERR_OK) {
+		ridge_fini(r);
+		return rc;
+	}
+	for (m = 0; m < j->models_len; m++) {
+		r->mean[m] += s.mean[0];
+		for (i = 0; i < j->n; i++) {
+			r->alpha[i * r->outputs + m] += s.alpha[i];
+			r->held[i * r->outputs + m] += s.held[i];
+		}
+	}
+	ridge_fini(&s);
+	return ERR_OK;
 }
 
 static enum err_code
@@ -217,8 +266,9 @@ linear_train(struct train_job *j, struct buf *out, struct err *e)
 {
 	AUTO(features_free) struct features *f = NULL;
 	struct ridge r;
-	float *gram = NULL, *y;
+	float *gram = NULL, *y, *ease;
 	size_t outputs;
+	bool eased;
 	enum err_code rc;
 
 	j->done_to = 0.1;
@@ -230,9 +280,15 @@ linear_train(struct train_job *j, struct buf *out, struct err *e)
 	outputs = j->models_len * (j->cost != NULL ? 2 : 1);
 	y = linear_outputs(j, outputs);
 	linear_blank(y, j->n, outputs);
+	ease = matrix_new(j->n, sizeof(float));
+	eased = train_effects(ease, j);
+	linear_take_ease(y, ease, j, outputs);
 	rc = linear_solve(&r, gram, y, outputs, j, e);
+	if (rc == ERR_OK && eased)
+		rc = linear_give_ease(&r, gram, ease, j, e);
 	free(gram);
 	free(y);
+	free(ease);
 	if (rc != ERR_OK)
 		return rc;
 	train_margin(r.error, j, r.held, outputs);

@@ -49,14 +49,8 @@ margin_has(const struct margin *g, size_t row, size_t m)
 static void
 margin_pools(struct margin *g)
 {
-	size_t i, m;
-	uint64_t x;
-
-	for (i = 0; i < g->j->n; i++) {
-		for (x = 1, m = 0; m < g->j->models_len; m++)
-			x = (x ^ margin_has(g, i, m)) * UINT64_C(0x9e3779b97f4a7c15);
-		g->pool[i] = x | 1;
-	}
+	for (size_t i = 0; i < g->j->n; i++)
+		g->pool[i] = train_pool(g->j, i);
 }
 
 /* Rows of the same pool as row `first`, which are done by that. */

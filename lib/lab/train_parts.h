@@ -65,6 +65,12 @@ MUST enum err_code train_error(struct buf *file, const struct train_job *j, stru
  * model; held: what scorers that had not seen the row guess of it (n of stride; NaN: nothing) */
 void train_margin(float *error, const struct train_job *j, const float *held, size_t stride);
 
+/* train_effects.c: which models have a score in a row, as a hash; never 0. Such rows are a pool. */
+uint64_t train_pool(const struct train_job *j, size_t row);
+/* ease (n): how much more rows like this one score than others, whoever is asked.
+ * false: all rows have the same models, nothing sets them apart, and ease is 0. */
+bool train_effects(float *ease, const struct train_job *j);
+
 /* train_file.c: the sections of a file while they are gathered */
 
 struct train_file {

@@ -405,6 +405,28 @@ Test(cli_lab, too_many_rows_are_told_before_they_are_embedded)
 	cr_expect_null(strstr(r.err, "none"), "%s", r.err);
 }
 
+/* Its mean is the highest, as nobody asked it the hard ones. */
+Test(cli_lab, a_model_that_was_asked_easy_questions_only_is_no_better_for_it, .timeout = 60)
+{
+	AUTO(buf_fini) struct buf text = BUF_INIT;
+	AUTO(run_fini) struct run made = {0};
+	AUTO(run_fini) struct run r = {0};
+
+	add_set(&text, "simple", 60, "{\"lucky\":0.9,\"good\":1,\"poor\":0.8}");
+	add_set(&text, "difficult", 60, "{\"good\":0.5,\"poor\":0.3}");
+	write_file(at("a.jsonl"), buf_str(&text));
+	buf_clear(&text);
+	add_set(&text, "elsewhere", 40, "{\"lucky\":0,\"good\":1}");
+	write_file(at("b.jsonl"), buf_str(&text));
+	made = RUN("train", at("a.jsonl"), "--scorer", "linear", "--out", at("a.linear"));
+	cr_assert_eq(made.code, CLI_OK, "%s", made.err);
+	buf_clear(&text);
+	buf_addf(&text, "linear:%s", at("a.linear"));
+	r = RUN("eval", at("b.jsonl"), "--scorer", buf_str(&text), "--many", "--json");
+	cr_expect_float_eq(number(parse(&r), "routed.quality"), 1, 1e-9, "%s%s", r.out, r.err);
+	cr_expect_float_eq(number(parse(&r), "abstaining.quality"), 1, 1e-9, "%s", r.out);
+}
+
 Test(cli_lab, the_choice_is_among_the_models_that_are_named, .timeout = 60)
 {
 	AUTO(buf_fini) struct buf text = BUF_INIT;
