@@ -27,6 +27,7 @@ struct eval {
 	struct evaluate_price *prices;
 	unsigned folds;
 	struct train_options train;
+	uint32_t *train_models;
 	struct encode encoded;
 	struct eval_side own, against;
 	struct evaluate_match match;
@@ -49,6 +50,7 @@ eval_fini(struct eval *e)
 	encode_fini(&e->encoded);
 	dataset_free(&e->d);
 	free(e->prices);
+	free(e->train_models);
 }
 
 static enum cli_exit
@@ -211,9 +213,13 @@ eval_predict(struct eval *e, struct eval_side *s, const struct cli *cli, struct 
 			s->labels.mode = "file";
 		return predict_scorer(&s->p, &s->plan, s->scorer.open, err);
 	}
-	/* Of models that nobody asks about, nothing has to be learned. */
-	e->train.models = e->plan.models;
-	e->train.models_len = e->plan.models_len;
+	/* Of models that nobody asks about, nothing has to be learned; other data may write the
+	 * names of those that are asked about otherwise. */
+	free(e->train_models);
+	e->train_models = calloc(e->d.models_len + 1, sizeof(*e->train_models));
+	CHECK(e->train_models != NULL);
+	e->train.models = e->train_models;
+	e->train.models_len = lab_choice_kin(e->train_models, &e->choice, &e->d);
 	lab_progress_begin(&bar, cli);
 	e->train.progress = lab_progress_step;
 	e->train.progress_arg = &bar;

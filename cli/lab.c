@@ -382,6 +382,22 @@ choose_models(struct lab_choice *c, const struct cli *cli, const struct dataset 
 	return CLI_OK;
 }
 
+size_t
+lab_choice_kin(uint32_t *out, const struct lab_choice *c, const struct dataset *d)
+{
+	size_t n = 0;
+
+	for (size_t m = 0; m < d->models_len; m++) {
+		for (size_t i = 0; i < c->models_len; i++) {
+			if (!scorer_is_model(d->models[m], d->models[c->models[i]]))
+				continue;
+			out[n++] = (uint32_t)m;
+			break;
+		}
+	}
+	return n;
+}
+
 enum cli_exit
 lab_choose_models(struct lab_choice *c, const struct cli *cli, const struct dataset *d)
 {

@@ -69,6 +69,9 @@ enum cli_exit lab_choose_rows(
 enum cli_exit lab_choose_models(
 	struct lab_choice *c, const struct cli *cli, const struct dataset *d);
 void lab_choice_fini(struct lab_choice *c);
+/* The candidates, and the models of the data that are the same up to case and vendor, as a scorer file
+ * would take them for: models_len of d at most. How many. */
+size_t lab_choice_kin(uint32_t *out, const struct lab_choice *c, const struct dataset *d);
 
 /* Say it; the exit code. */
 enum cli_exit lab_fail(const struct cli *cli, const char *text);

@@ -212,6 +212,12 @@ scorer_bare(const char *name)
 	return slash != NULL && slash[1] != '\0' ? slash + 1 : name;
 }
 
+bool
+scorer_is_model(const char *a, const char *b)
+{
+	return strcasecmp(scorer_bare(a), scorer_bare(b)) == 0;
+}
+
 int
 scorer_model_find(const struct scorer *s, const char *name)
 {
@@ -222,7 +228,7 @@ scorer_model_find(const struct scorer *s, const char *name)
 			return (int)i;
 	}
 	for (i = 0; i < s->models; i++) {
-		if (strcasecmp(scorer_bare(s->names[i]), scorer_bare(name)) == 0)
+		if (scorer_is_model(s->names[i], name))
 			return (int)i;
 	}
 	return -1;

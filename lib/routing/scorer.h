@@ -59,6 +59,8 @@ size_t scorer_models(const struct scorer *s);
 const char *scorer_model(const struct scorer *s, size_t i);
 /* Index of a name (exact, or the same up to case and a vendor/ prefix); -1: not trained with it. */
 int scorer_model_find(const struct scorer *s, const char *name);
+/* Are these names of one model: the same up to case and a vendor/ prefix? */
+bool scorer_is_model(const char *a, const char *b);
 
 /* The embedding that it was trained with and has to be asked with. */
 struct scorer_embedding {

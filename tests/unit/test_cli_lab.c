@@ -427,6 +427,21 @@ Test(cli_lab, a_model_that_was_asked_easy_questions_only_is_no_better_for_it, .t
 	cr_expect_float_eq(number(parse(&r), "abstaining.quality"), 1, 1e-9, "%s", r.out);
 }
 
+Test(cli_lab, other_data_may_write_a_models_name_otherwise, .timeout = 60)
+{
+	AUTO(buf_fini) struct buf text = BUF_INIT;
+	AUTO(run_fini) struct run r = {0};
+
+	add_set(&text, "theirs", 60, "{\"Lab/Good-7B\":1,\"lab/bad-7b\":0}");
+	write_file(at("a.jsonl"), buf_str(&text));
+	buf_clear(&text);
+	add_set(&text, "ours", 40, "{\"good-7b\":0.6,\"bad-7b\":0.5}");
+	write_file(at("b.jsonl"), buf_str(&text));
+	r = RUN("eval", "--data", at("b.jsonl"), "--train-data", at("a.jsonl"), "--scorer",
+		"linear", "--many", "--json");
+	cr_expect_float_eq(number(parse(&r), "routed.quality"), 0.6, 1e-6, "%s%s", r.out, r.err);
+}
+
 Test(cli_lab, the_choice_is_among_the_models_that_are_named, .timeout = 60)
 {
 	AUTO(buf_fini) struct buf text = BUF_INIT;
