@@ -170,7 +170,7 @@ memory_get(const struct model_folder *f, const char *name)
 static enum err_code
 entry_map(struct entry *entry, struct err *e)
 {
-	AUTO(fd_close) int fd = open(entry->path, O_RDONLY | O_CLOEXEC);
+	AUTO(fd_close) int fd = open(entry->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	struct stat st;
 	void *map;
 

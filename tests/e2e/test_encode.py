@@ -2,6 +2,7 @@
 """`shunt encode`: lines in, embeddings or class scores out; what is wrong with a model is told."""
 import json
 import math
+import os
 import shutil
 import subprocess
 
@@ -91,6 +92,14 @@ def test_a_model_that_cannot_be_used_is_told(model):
     assert done.returncode == 1 and "model.safetensors: tensor" in done.stderr
     (folder / "config.json").write_text('{"model_type": "llama", "architectures": ["LlamaForCausalLM"]}')
     assert "LlamaForCausalLM (model_type llama) is not supported; supported: bert" in encode(folder, "").stderr
+
+
+def test_a_pipe_is_no_file_of_a_model(model):
+    folder, _ = model("roberta")
+    (folder / "config.json").unlink()
+    os.mkfifo(folder / "config.json")
+    done = encode(folder, "a")
+    assert done.returncode == 1 and "config.json: not a file" in done.stderr
 
 
 def test_a_gguf_file_is_a_model(tmp_path):
