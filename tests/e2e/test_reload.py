@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """SIGHUP: only what changed is replaced, what runs finishes, a bad config changes nothing."""
+import contextlib
 import json
 import os
 import signal
@@ -55,23 +56,30 @@ def test_a_new_backend_starts_and_an_old_one_goes(daemon):
           lambda: "two" not in {w["name"] for w in d.status()["workers"]})
 
 
-def test_a_changed_backend_is_replaced_and_no_request_fails(daemon, upstream):
-    a, b = upstream(models=["m"]), upstream(models=["m"])
-    d = daemon({"backends": [openai("up", a.url)], "models": [model("m", "up")]})
+@contextlib.contextmanager
+def chats(d, name):
+    """Chats with the model one after the other, from here to the end of the block; their statuses."""
     stop, statuses = threading.Event(), []
 
     def load():
         while not stop.is_set():
-            statuses.append(d.chat("m").status_code)
+            statuses.append(d.chat(name).status_code)
     thread = threading.Thread(target=load)
     thread.start()
     try:
         until("requests flow", lambda: len(statuses) > 5)
-        d.reload(backends=[openai("up", b.url)])
-        until("the new upstream is used", lambda: len(b.chats()) > 5)
+        yield statuses
     finally:
         stop.set()
         thread.join()
+
+
+def test_a_changed_backend_is_replaced_and_no_request_fails(daemon, upstream):
+    a, b = upstream(models=["m"]), upstream(models=["m"])
+    d = daemon({"backends": [openai("up", a.url)], "models": [model("m", "up")]})
+    with chats(d, "m") as statuses:
+        d.reload(backends=[openai("up", b.url)])
+        until("the new upstream is used", lambda: len(b.chats()) > 5)
     assert set(statuses) == {200}, statuses
 
 
@@ -88,15 +96,7 @@ def test_another_server_that_calls_the_model_otherwise(daemon, upstream):
     b = upstream(models=["new"], chat=serving_only("new"))
     d = daemon({"backends": [openai("up", a.url)], "models": [model("m", "up", upstream="old")],
                 "gateways": 2})
-    stop, statuses = threading.Event(), []
-
-    def load():
-        while not stop.is_set():
-            statuses.append(d.chat("m").status_code)
-    thread = threading.Thread(target=load)
-    thread.start()
-    try:
-        until("requests flow", lambda: len(statuses) > 5)
+    with chats(d, "m") as statuses:
         before = len(d.log())
         subprocess.run([BUILD / "shunt", "fault", "add", "slow_start", "worker=up", "time=1s"],
                        env={**os.environ, "SHUNT_SOCKET": d.socket_path}, check=True, timeout=20)
@@ -105,9 +105,6 @@ def test_another_server_that_calls_the_model_otherwise(daemon, upstream):
         asked = len(a.chats())
         until("the old worker serves under the new config", lambda: len(a.chats()) > asked + 5)
         until("the new upstream is used", lambda: len(b.chats()) > 5)
-    finally:
-        stop.set()
-        thread.join()
     assert set(statuses) == {200}
 
 
