@@ -344,6 +344,38 @@ def test_a_weak_worker_that_is_killed_is_replaced(cascade):
     assert r.status_code == 200 and text_of(events) == "from the strong "
 
 
+def test_what_goes_on_with_a_shown_answer_is_not_judged(cascade):
+    """It was put aside in the middle, and the next one began anew behind what the client had."""
+    def pieces(*words, end=True):
+        def script(x):
+            x.begin_stream()
+            for w in words:
+                choice = {"index": 0, "text": w, "finish_reason": None}
+                if x.request.json().get("logprobs"):
+                    choice["logprobs"] = {"tokens": [w], "token_logprobs": [math.log(0.3)]}
+                x.event({"id": "c", "object": "text_completion", "created": 1, "choices": [choice]})
+            if not end:
+                x.cut()
+            x.event({"id": "c", "object": "text_completion", "created": 1,
+                     "choices": [{"index": 0, "text": "", "finish_reason": "stop"}]})
+            x.event("[DONE]")
+            x.end_stream()
+        return script
+
+    d, a, b = cascade(None, None, route={"mid_stream": "continue", "retries": 1, "hold": 1})
+    small = iter([pieces(end=False), *[pieces(" 3", " 4")] * 3])
+    large = iter([pieces("1", " 2", end=False), *[pieces("1", " 2", " 3", " 4")] * 3])
+    a.other["/v1/completions"] = lambda x: next(small)(x)
+    b.other["/v1/completions"] = lambda x: next(large)(x)
+    r = d.post("/v1/completions", {"model": "auto", "prompt": "0", "stream": True})
+    events = [json.loads(e[6:]) for e in r.text.split("\n\n")
+              if e.startswith("data: {")]
+    assert "".join(e["choices"][0]["text"] for e in events) == "1 2 3 4"
+    until("its record", lambda: journal.records(d, "request"))
+    assert [(r["model"], r["code"]) for r in journal.records(d, "attempt")] == [
+        ("a", "upstream_cut"), ("b", "upstream_cut"), ("a", "ok")]
+
+
 def test_a_client_that_leaves_stops_whoever_answers(cascade):
     d, a, b = cascade(weak(0.3), lambda x: (x.begin_stream(), x.hang()))
     with Raw(d) as raw:

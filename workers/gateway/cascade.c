@@ -36,7 +36,8 @@ cascade_is_weak(const struct request *r, uint16_t row)
 bool
 cascade_asks(const struct request *r)
 {
-	return r->cascade.state == CASCADE_ASKS && cascade_is_weak(r, r->row);
+	/* once the client has a part of an answer, it is too late to put one aside */
+	return r->cascade.state == CASCADE_ASKS && !stream_is_seen(r) && cascade_is_weak(r, r->row);
 }
 
 void

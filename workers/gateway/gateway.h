@@ -640,7 +640,7 @@ struct cascade {
 
 /* The decision is taken, the catalog and candidates are there. */
 void cascade_begin(struct request *r, const struct route_decision *d);
-/* Is an attempt at r's row judged? */
+/* Is an attempt at r's row judged? Not one that goes on with what the client has seen. */
 bool cascade_asks(const struct request *r);
 /* A piece, or the end, of its answer came. */
 void cascade_heard(struct request *r, uint32_t judged, float confidence);
