@@ -387,6 +387,32 @@ def test_a_client_that_leaves_stops_whoever_answers(cascade):
     assert len(a.chats()) == 1
 
 
+def test_nobody_is_asked_again_when_the_time_to_finish_is_over(cascade):
+    d, a, b = cascade(weak(0.3), lambda x: x.hang(), drain_ms=500)
+    d.allow("drain")
+    with Raw(d) as raw:
+        raw.send(chat_bytes(simple_chat("auto", "x")))
+        b.wait_chats(1)
+        d.signal(signal.SIGTERM)
+        assert raw.read_head()[0] == 503
+        assert d.wait_end(6 * SLOW) == 0
+    assert [r["code"] for r in journal.records(d, "attempt")] == ["unsure", "unavailable"]
+    assert len(a.chats()) == 1
+
+
+def test_the_end_while_a_full_strong_model_is_waited_for(cascade):
+    d, a, b = cascade(weak(0.3), lambda x: x.hang(), keys=({}, {"max_in_flight": 1}), drain_ms=0)
+    d.allow("drain")
+    with Raw(d) as first, Raw(d) as second:
+        first.send(chat_bytes(simple_chat("auto", "x")))
+        b.wait_chats(1)
+        second.send(chat_bytes(simple_chat("auto", "y")))
+        until("it waits", lambda: d.counter("queue_length") == 1)
+        d.signal(signal.SIGTERM)
+        assert d.wait_end(6 * SLOW) == 0
+    assert sorted(r["code"] for r in journal.records(d, "request")) == ["unavailable"] * 2
+
+
 def test_unsure_answers_do_not_open_a_breaker(cascade):
     d, a, _ = cascade(weak(0.3), breaker={"min_calls": 2})
     for i in range(8):

@@ -148,6 +148,12 @@ cascade_stops_asking(struct request *r, enum err_code code)
 	return true;
 }
 
+void
+cascade_ends(struct request *r)
+{
+	r->cascade.state = CASCADE_OFF;
+}
+
 bool
 cascade_gives(struct request *r)
 {

@@ -653,6 +653,8 @@ void cascade_put_aside(struct request *r, enum cascade_end end);
 /* The attempt failed: was it perhaps for what we asked for? Then the same one may be tried again,
  * without. */
 bool cascade_stops_asking(struct request *r, enum err_code code);
+/* r fails, whoever might answer: nobody else is asked. */
+void cascade_ends(struct request *r);
 /* r is about to fail: true where the weak model answers after all. */
 bool cascade_gives(struct request *r);
 

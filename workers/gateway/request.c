@@ -22,6 +22,7 @@ request_give_up(struct request *r, enum err_code code, const char *what, const c
 {
 	struct err e;
 
+	cascade_ends(r);
 	hedge_drop(r, reason);
 	if (r->attempt_id != 0)
 		attempt_close(r, code, 0, ATTEMPT_AS_HEARD);
