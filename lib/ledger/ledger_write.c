@@ -225,7 +225,7 @@ ledger_prune(const struct ledger *l, struct err *e)
 }
 
 /* Somebody else may have removed or renamed the file since the last batch, or cut it short: what
- * would go there nobody would find. */
+ * would go there nobody would find, or would be the rest of half a line. An emptied one will do. */
 static MUST enum err_code
 ledger_look(struct ledger *l, struct err *e)
 {
@@ -236,7 +236,8 @@ ledger_look(struct ledger *l, struct err *e)
 	if (fstat(l->fd, &here) != 0)
 		return ledger_fail(l, "fstat", e);
 	if (stat(buf_str(&path), &there) != 0 || there.st_ino != here.st_ino ||
-		there.st_dev != here.st_dev)
+		there.st_dev != here.st_dev ||
+		(here.st_size > 0 && (uint64_t)here.st_size < l->size))
 		return ledger_open_file(l, l->number + 1, O_CREAT | O_EXCL, e);
 	l->size = MIN(l->size, (uint64_t)here.st_size);
 	return ERR_OK;

@@ -171,6 +171,24 @@ Test(ledger, a_file_that_somebody_removed_or_emptied_takes_no_records_along)
 	ledger_close(&l);
 }
 
+Test(ledger, a_file_that_somebody_cut_within_a_line_spoils_no_record_of_ours)
+{
+	struct ledger *l = opened(100000, 0);
+	AUTO(buf_fini) struct buf path = BUF_INIT;
+	struct stat st;
+	unsigned bad;
+
+	add_and_write(l, 1);
+	add_and_write(l, 2);
+	ledger_file_path(&path, folder, 1);
+	cr_assert_eq(stat(buf_str(&path), &st), 0);
+	cr_assert_eq(truncate(buf_str(&path), st.st_size - 10), 0);
+	add_and_write(l, 3);
+	add_and_write(l, 4);
+	cr_assert_eq(count_lines(&bad), 3, "the first, and both that came later");
+	ledger_close(&l);
+}
+
 Test(ledger, a_torn_last_line_is_cut_off_and_nothing_else)
 {
 	AUTO(buf_fini) struct buf path = BUF_INIT;
