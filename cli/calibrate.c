@@ -289,6 +289,16 @@ measure_end(struct measured *m)
 	m->cost_strong /= (double)m->rows;
 }
 
+/* A route with a cascade is told the confidence that is enough: a want of t is a confidence of
+ * 1 - t, which is not. Where none goes to the strong model, the least that was found is enough. */
+static double
+threshold_confidence(const struct calibration *c)
+{
+	double most = c->pairs[c->order[0]].want;
+
+	return c->threshold > most ? 1 - most : MIN(nextafter(1 - c->threshold, INFINITY), 1);
+}
+
 static enum cli_exit
 calibration_run(struct calibration *c, const struct cli *cli)
 {
@@ -324,10 +334,8 @@ calibration_run(struct calibration *c, const struct cli *cli)
 	if (isnan(c->threshold))
 		return lab_fail(cli, "no threshold reaches this quality: the strong model alone "
 				     "is below it");
-	/* A route with a cascade is told the confidence that is enough: a want of t is a confidence
-	 * of 1 - t, which is not. */
 	if (calibration_cascades(c))
-		c->threshold = MIN(nextafter(1 - c->threshold, INFINITY), 1);
+		c->threshold = threshold_confidence(c);
 	return CLI_OK;
 }
 

@@ -635,6 +635,24 @@ Test(cli_lab, a_cascade_is_calibrated_to_a_confidence)
 	cr_expect_float_eq(number(v, "share"), 0.4, 1e-9);
 }
 
+/* Just beyond the wants of all rows lies no confidence of its own: 1 - t is as coarse as 1. */
+Test(cli_lab, a_cascade_that_asks_no_strong_one_lets_the_least_sure_row_pass)
+{
+	AUTO(run_fini) struct run none = {0};
+	AUTO(run_fini) struct run all = {0};
+
+	write_file(at("a.jsonl"), "{\"prompt\":\"a\",\"confidence\":{\"m\":0.9}}\n"
+				  "{\"prompt\":\"b\",\"confidence\":{\"m\":0.9}}\n");
+	none = RUN("calibrate", at("a.jsonl"), "--scorer", "cascade", "--strong-pct", "0",
+		"--json");
+	cr_expect_eq(number(parse(&none), "share"), 0);
+	cr_expect_leq(number(parse(&none), "threshold"), (double)0.9F);
+	all = RUN("calibrate", at("a.jsonl"), "--scorer", "cascade", "--strong-pct", "100",
+		"--json");
+	cr_expect_eq(number(parse(&all), "share"), 1);
+	cr_expect_gt(number(parse(&all), "threshold"), (double)0.9F);
+}
+
 Test(cli_lab, a_daemons_own_log_calibrates_its_cascade)
 {
 	AUTO(run_fini) struct run r = {0};
