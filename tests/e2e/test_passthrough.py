@@ -6,7 +6,8 @@ import threading
 import pytest
 from harness.daemon import model, openai
 from harness.http import Raw, chat_bytes, simple_chat
-from harness.upstream import chunk, completion
+from harness.upstream import answer, chunk, completion, fail
+from harness.wait import until
 
 BODY = (b'{ "model" : "alias" ,\n "messages":[{"role":"user","content":"caf\\u00e9 \xc3\xa9",'
         b'"x_extra":1.50}],"temperature":1e0, "seed":9007199254740993,"x_vendor":{"b":1,"a":2},'
@@ -162,3 +163,17 @@ def test_a_large_event_goes_through_when_a_little_credit_is_spent(served, size):
     assert events[-1] == "[DONE]", events[-1][:300]
     parts = [json.loads(e)["choices"][0]["delta"].get("content") or "" for e in events[:-1]]
     assert "".join(parts) == "small" + "A" * size
+
+
+def test_a_model_that_was_found_is_asked_by_its_own_name(daemon, upstream):
+    """The config says `m` of the upstream's `dated`; it lists an `m` of its own as well, which is
+    another deployment."""
+    broken = fail(500, "server_error", "broken")
+    u = upstream(models=["m", "dated", "late"], chat=lambda x: (
+        broken if x.request.json()["model"] == "dated" else answer())(x))
+    d = daemon({"backends": [openai("up", u.url, discover=True)],
+                "models": [model("m", "up", upstream="dated")]})
+    until("the other models are found", lambda: "late" in d.models())
+    r = d.chat("m")
+    assert r.status_code == 200, r.text
+    assert u.chats()[-1].json()["model"] == "m"

@@ -69,7 +69,7 @@ names_upstream(const struct backend *b, char out[MODEL_MAX_LEN], const struct ms
 		if (other == NULL)
 			other = b->names[i].upstream;
 	}
-	/* one that was discovered, or named by its upstream's name, is in no row */
+	/* one that was discovered is in no row */
 	if (other != NULL)
 		(void)snprintf(out, MODEL_MAX_LEN, "%s", other);
 }

@@ -147,6 +147,7 @@ static MUST enum err_code
 attempt_send(struct request *r, struct err *e)
 {
 	const struct catalog_row *row = attempt_row(r);
+	bool declared = r->catalog->deployments[r->row].declared != NULL;
 	uint32_t first_ms = attempt_first_ms(r);
 	struct msg m = {.type = MSG_CHAT_START,
 		.head = {.request_id = ++r->g->next_attempt * REQUESTS_MAX + r->index,
@@ -155,7 +156,7 @@ attempt_send(struct request *r, struct err *e)
 			.stream = r->stream,
 			.model = msg_str(row->upstream),
 			.model_len = r->model_len,
-			.asked = msg_str(row->model),
+			.asked = msg_str(declared ? row->model : ""),
 			.credit_bytes = REQUEST_WINDOW_BYTES,
 			.first_byte_ms = first_ms,
 			.idle_ms = row->stall_ms,
