@@ -560,8 +560,8 @@ fault_call_take(struct call *c, const struct msg_chat_start *s)
 		return;
 	subject = (struct fault_subject){.backend = w->name,
 		.upstream = c->model,
-		.model = s->asked.len == 0 ? c->model
-					   : msg_str_copy(asked, sizeof(asked), s->asked),
+		.model =
+			s->asked.len == 0 ? c->model : msg_str_copy(asked, sizeof(asked), s->asked),
 		.route = msg_str_copy(route, sizeof(route), s->route),
 		.user = msg_str_copy(user, sizeof(user), s->user)};
 	r = faults_draw(w, FAULT_LEVEL_HTTP, &subject, about, &draw);
