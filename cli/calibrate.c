@@ -89,15 +89,23 @@ calibration_cascades(const struct calibration *c)
 	return c->scorer.id == SCORER_CASCADE;
 }
 
-/* The model whose confidence decides: the weak one, or the only one that a log tells of. */
-static int
-calibration_judged(const struct calibration *c, const struct cli *cli)
+/* The model whose confidence decides: the weak one, or the only one that a log tells of; -1: it
+ * tells of none. */
+static enum cli_exit
+calibration_judged(int *out, const struct calibration *c, const struct cli *cli)
 {
-	if (c->weak >= 0)
-		return c->weak;
+	*out = c->weak;
+	if (!calibration_cascades(c) || c->weak >= 0 || c->d.models_len == 0)
+		return CLI_OK;
 	if (cli->values['w'] != NULL)
-		return dataset_model(&c->d, cli->values['w']);
-	return c->d.models_len == 1 ? 0 : -1;
+		return lab_model(out, cli, &c->d, cli->values['w']);
+	if (c->d.models_len > 1) {
+		(void)fputs("shunt calibrate: --weak MODEL is missing: the data tell of several\n",
+			cli->err);
+		return CLI_USAGE;
+	}
+	*out = 0;
+	return CLI_OK;
 }
 
 static enum cli_exit
@@ -105,12 +113,14 @@ calibration_wants(struct calibration *c, const struct cli *cli)
 {
 	const struct scorer *s = c->scorer.open;
 	size_t bytes = (scorer_scratch_bytes(s) + 64) / 64 * 64;
-	int weak, strong, judged = calibration_judged(c, cli);
+	int weak, strong, judged;
 	struct err e;
-	enum cli_exit code =
-		scorer_index(&weak, cli, s, "weak", model_asked(c, cli->values['w'], c->weak));
+	enum cli_exit code = calibration_judged(&judged, c, cli);
 	void *scratch;
 
+	if (code == CLI_OK)
+		code = scorer_index(
+			&weak, cli, s, "weak", model_asked(c, cli->values['w'], c->weak));
 	if (code == CLI_OK)
 		code = scorer_index(
 			&strong, cli, s, "strong", model_asked(c, cli->values['S'], c->strong));

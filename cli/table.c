@@ -138,8 +138,7 @@ text_cut(const char *text, size_t width)
 	return i;
 }
 
-/* Columns that a line may have: what $COLUMNS says, else the terminal; a file or a pipe takes all.
- */
+/* Columns that a line may have: those of the terminal; a file or a pipe takes all. */
 static size_t
 table_room(FILE *to)
 {

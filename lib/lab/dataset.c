@@ -243,8 +243,10 @@ dataset_confidence(
 	*out = r->confidence != NULL && model >= 0 ? (double)r->confidence[model] : NAN;
 	if (!isnan(*out))
 		return ERR_OK;
-	return err_set(e, ERR_INPUT, "%s:%u: no `confidence` of `%s`", r->file, r->line,
-		model >= 0 ? d->models[model] : "the weak model");
+	if (model < 0)
+		return err_set(e, ERR_INPUT, "%s:%u: no `confidence`", r->file, r->line);
+	return err_set(
+		e, ERR_INPUT, "%s:%u: no `confidence` of `%s`", r->file, r->line, d->models[model]);
 }
 
 /* splitmix64 of hash and seed: folds of one seed say nothing about those of another. */

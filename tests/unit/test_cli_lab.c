@@ -643,12 +643,12 @@ Test(cli_lab, a_cascade_that_asks_no_strong_one_lets_the_least_sure_row_pass)
 
 	write_file(at("a.jsonl"), "{\"prompt\":\"a\",\"confidence\":{\"m\":0.9}}\n"
 				  "{\"prompt\":\"b\",\"confidence\":{\"m\":0.9}}\n");
-	none = RUN("calibrate", at("a.jsonl"), "--scorer", "cascade", "--strong-pct", "0",
-		"--json");
+	none = RUN(
+		"calibrate", at("a.jsonl"), "--scorer", "cascade", "--strong-pct", "0", "--json");
 	cr_expect_eq(number(parse(&none), "share"), 0);
 	cr_expect_leq(number(parse(&none), "threshold"), (double)0.9F);
-	all = RUN("calibrate", at("a.jsonl"), "--scorer", "cascade", "--strong-pct", "100",
-		"--json");
+	all = RUN(
+		"calibrate", at("a.jsonl"), "--scorer", "cascade", "--strong-pct", "100", "--json");
 	cr_expect_eq(number(parse(&all), "share"), 1);
 	cr_expect_gt(number(parse(&all), "threshold"), (double)0.9F);
 }
@@ -669,6 +669,28 @@ Test(cli_lab, a_daemons_own_log_calibrates_its_cascade)
 	cr_expect_float_eq(number(v, "share"), 0.5, 1e-9);
 	cr_expect_gt(number(v, "threshold"), (double)0.4F);
 	cr_expect_lt(number(v, "threshold"), 0.9);
+}
+
+Test(cli_lab, a_weak_model_that_a_log_does_not_know_gets_near_ones)
+{
+	AUTO(run_fini) struct run wrong = {0};
+	AUTO(run_fini) struct run none = {0};
+	AUTO(run_fini) struct run untold = {0};
+
+	write_file(at("a.jsonl"), "{\"prompt\":\"a\",\"confidence\":{\"small\":0.9}}\n"
+				  "{\"prompt\":\"b\",\"confidence\":{\"tiny\":0.4}}\n");
+	wrong = RUN("calibrate", at("a.jsonl"), "--scorer", "cascade", "--weak", "smal",
+		"--strong-pct", "50");
+	cr_expect_eq(wrong.code, CLI_USAGE);
+	cr_expect_not_null(strstr(wrong.err, "near: small"), "%s", wrong.err);
+	none = RUN("calibrate", at("a.jsonl"), "--scorer", "cascade", "--strong-pct", "50");
+	cr_expect_eq(none.code, CLI_USAGE);
+	cr_expect_not_null(strstr(none.err, "--weak MODEL is missing"), "%s", none.err);
+	write_file(at("a.jsonl"), "{\"prompt\":\"a\"}\n");
+	untold = RUN("calibrate", at("a.jsonl"), "--scorer", "cascade", "--weak", "small",
+		"--strong-pct", "50");
+	cr_expect_eq(untold.code, CLI_BAD_NEWS);
+	cr_expect_not_null(strstr(untold.err, "a.jsonl:1: no `confidence`\n"), "%s", untold.err);
 }
 
 Test(cli_lab, a_row_that_lacks_its_confidence_is_named)
