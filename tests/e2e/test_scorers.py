@@ -626,6 +626,18 @@ def test_shadow_and_experiment_ask_for_embeddings_too(embedded, learned):
 
 
 @needs_bert
+def test_replicas_take_turns_where_a_classifier_is_asked(daemon):
+    d = daemon(config(encoders=[{"name": "en", "folder": str(BERT)}],
+                      backends=[sim(name, models=["small", "large"]) for name in ("s", "t")],
+                      models=[model("small", "s", "t", quality=0.4), model("large", "s", "t", quality=0.9)],
+                      routes=[{"name": "auto", "models": ["small", "large"], "scorer": "encoder:en", "cache_ms": 0,
+                               "deadline_ms": "5s"}]))
+    until("the classifier answers", lambda: route(d, "Hello there")["phase"] == "score")
+    got = [route(d, "Hello there")["backend"] for _ in range(6)]
+    assert got.count("s") == 3, got
+
+
+@needs_bert
 def test_both_sides_of_an_experiment_may_ask_a_classifier(embedded):
     d, _ = embedded(experiment={"route": "deep", "share": 0.5}, more=[
         {"name": "deep", "models": ["small", "large"], "scorer": "encoder:en", "cache_ms": 0, "deadline_ms": "5s"}])

@@ -152,7 +152,9 @@ decide_make(struct gateway *g, struct chat_body *b, const struct decide_who *who
 		return err_set(e, ERR_INPUT, "\"model\" is missing, and no route is configured");
 	}
 	start_ns = clock_ns();
-	b->route.seed = (*decide_turns(g, &b->route))++;
+	if (!b->dealt)
+		b->route.seed = (*decide_turns(g, &b->route))++;
+	b->dealt = true;
 	b->route.who = who->who;
 	b->route.session = NULL;
 	route = who->session == 0 ? NULL : decide_route(g, &b->route);

@@ -290,6 +290,7 @@ enum { FALLBACKS_MAX = 16 };
 /* Everything points into the body it was read from, or into `text` and `model`. */
 struct chat_body {
 	struct route_request route; /* model: set where the body names one */
+	bool dealt; /* route.seed is its turn, also when it is decided again */
 	char model[MODEL_MAX_LEN];
 	char forced[NAME_MAX_LEN]; /* "route" of POST /v1/route */
 	uint32_t model_at; /* where the value of "model" stands, quotes included */
