@@ -638,6 +638,18 @@ def test_replicas_take_turns_where_a_classifier_is_asked(daemon):
 
 
 @needs_bert
+def test_a_shadow_is_asked_with_all_messages_where_its_route_says_so(embedded):
+    d, _ = embedded(text="all", more=[{"name": "plain", "models": ["small", "large"], "strategy": "cost_first",
+                                       "shadow": "auto"}])
+    for i in range(3):
+        d.post("/v1/chat/completions", {"model": "plain", "messages": [
+            {"role": "system", "content": "static int f(void) { return 1; }"},
+            {"role": "user", "content": f"int main(void) {{ return lists {i}"}]})
+    until("each was looked at", lambda: sum(counter(d, f"shadow_{n}_total") for n in ("agree", "differ", "lost")) == 3)
+    assert counter(d, "shadow_differ_total") == 3, "not what the default tier says"
+
+
+@needs_bert
 def test_both_sides_of_an_experiment_may_ask_a_classifier(embedded):
     d, _ = embedded(experiment={"route": "deep", "share": 0.5}, more=[
         {"name": "deep", "models": ["small", "large"], "scorer": "encoder:en", "cache_ms": 0, "deadline_ms": "5s"}])

@@ -243,7 +243,7 @@ shadow_on_answer(struct ask *a, const struct ask_answer *answer)
 
 	judge_call_hear(&s->call, answer);
 	if (answer->answer == JUDGE_READY && shadow_decide(g, &s->body, s->route) == ERR_OK &&
-		!g->other->pending && g->other->ranked_len > 0)
+		g->other->judged && g->other->ranked_len > 0)
 		shadow_compare(g, s->id, s->route, s->model);
 	else
 		gateway_count(g, COUNTER_SHADOW_LOST, 1);

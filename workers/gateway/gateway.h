@@ -403,7 +403,8 @@ struct judge_call {
 	uint64_t asked; /* a hash of these three */
 	uint64_t forgot; /* the gateway's when it was asked */
 	uint32_t deadline_ms;
-	struct buf others; /* room */
+	struct buf others; /* of the body, for the text policy `all` */
+	bool others_read;
 };
 
 /* The body's route request asks through call from here on. */

@@ -182,7 +182,10 @@ judge_ask(void *arg, struct route_judgement *out, const struct route_question *q
 	size_t len;
 
 	if (q->route != NULL && q->route->text == TEXT_ALL) {
-		chat_body_others(call->body, &call->others, ROUTE_TEXT_MAX);
+		/* once: when a shadow is decided again, the body's bytes are gone */
+		if (!call->others_read)
+			chat_body_others(call->body, &call->others, ROUTE_TEXT_MAX);
+		call->others_read = true;
 		r.others = buf_str(&call->others);
 		r.others_len = call->others.len;
 	}
