@@ -650,6 +650,20 @@ def test_a_shadow_is_asked_with_all_messages_where_its_route_says_so(embedded):
 
 
 @needs_bert
+def test_each_file_that_does_not_fit_is_told_once(daemon, learned):
+    tiny = BERT.with_name("tiny-random-BertForSequenceClassification")
+    d = daemon(config(encoders=[{"name": "en", "folder": str(tiny)}], routes=[
+        {"name": name, "models": ["small", "large"], "scorer": f"linear:{learned[file]}", "deadline_ms": "5s",
+         "default_model": "small"} for name, file in (("auto", "good"), ("other", "swapped"))]))
+    d.allow("scorer_unfit")
+    until("the classifier answers", lambda: "is not the model" in route(d, "int main(void)")["reason"])
+    for i in range(4):
+        for name in ("auto", "other"):
+            assert "is not the model" in route(d, f"SELECT {i}", name)["reason"]
+    assert len(d.events("scorer_unfit")) == 2
+
+
+@needs_bert
 def test_both_sides_of_an_experiment_may_ask_a_classifier(embedded):
     d, _ = embedded(experiment={"route": "deep", "share": 0.5}, more=[
         {"name": "deep", "models": ["small", "large"], "scorer": "encoder:en", "cache_ms": 0, "deadline_ms": "5s"}])

@@ -943,7 +943,7 @@ struct gateway {
 	uint64_t config_hash; /* of what this process was started for */
 	struct ttl *judged, *sessions;
 	uint64_t forgot; /* how often judged was emptied */
-	uint64_t unfit_told; /* scorer and model that do not fit and were logged last */
+	uint64_t unfit_told[64]; /* by scorer row: file and model that do not fit, logged last */
 	struct ask *asks; /* under way */
 	unsigned shadows; /* of them, for shadows */
 	uint64_t next_ask;

@@ -137,14 +137,16 @@ judge_fits(struct judge_call *call, const struct scorers_row *row)
 {
 	const struct scorer_embedding *wanted = scorer_embedding(row->scorer);
 	struct gateway *g = call->g;
+	uint64_t *told =
+		&g->unfit_told[(size_t)(row - g->scorers->rows) % ARRAY_LEN(g->unfit_told)];
 
 	if (call->identity == wanted->identity &&
 		call->embedding.len == wanted->len * sizeof(float))
 		return true;
-	if (g->unfit_told != (row->hash ^ call->identity))
+	if (*told != (row->hash ^ call->identity))
 		log_error("scorer_unfit", "file=%s encoder=%s trained_with=%s use=default",
 			row->path, call->encoder, wanted->name);
-	g->unfit_told = row->hash ^ call->identity;
+	*told = row->hash ^ call->identity;
 	return false;
 }
 
