@@ -249,7 +249,8 @@ model_folder_identity(const struct model_folder *f)
 	/* a sum: whichever was asked for first */
 	for (const struct entry *entry = f->entries; entry != NULL; entry = entry->next)
 		if (entry->map != NULL)
-			sum += identity_of(entry->path + path_len, entry->map, entry->len);
+			sum += identity_of(f->gguf != NULL ? memory_gguf : entry->path + path_len,
+				entry->map, entry->len);
 	for (size_t i = 0; i < f->files_len; i++)
 		sum += identity_of(f->files[i].name, f->files[i].data, f->files[i].len);
 	return sum != 0 ? sum : 1;

@@ -663,6 +663,15 @@ def test_each_file_that_does_not_fit_is_told_once(daemon, learned):
     assert len(d.events("scorer_unfit")) == 2
 
 
+def test_a_gguf_file_is_the_same_model_under_another_name(tmp_path):
+    for name in ("mini.gguf", "other.gguf"):
+        shutil.copy(ROOT / "tests/fixtures/encoder/bert-gguf-q8/model.gguf", tmp_path / name)
+    out = learn(tmp_path, "pair", model_folder=tmp_path / "mini.gguf")
+    done = shunt("eval", "--data", tmp_path / "pair.jsonl", "--scorer", f"linear:{out}", "--encoder",
+                 tmp_path / "other.gguf")
+    assert done.returncode == 0, done.stderr
+
+
 @needs_bert
 def test_both_sides_of_an_experiment_may_ask_a_classifier(embedded):
     d, _ = embedded(experiment={"route": "deep", "share": 0.5}, more=[
