@@ -412,6 +412,10 @@ struct config_folder {
 	size_t len;	  /* of the folder's part */
 };
 size_t config_scorer_folders(struct config_folder *out, size_t max, const struct config *c);
+/* The folders in which those files really lie now, links followed, each once: texts, each with its NUL,
+ * one behind the other. Of a file that is not there the folder that is named. Returns how many, at
+ * most CONFIG_SCORER_FOLDERS_MAX. */
+size_t config_scorer_targets(struct buf *out, const struct config *c);
 
 void config_fault_line(struct buf *out, const struct config_fault_row *row);
 /* The rows as rules, without ids; returns how many. */

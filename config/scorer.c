@@ -2,9 +2,14 @@
 /*
  * scorer.c - a route's scorer: its name, its file, and the folders that gateways read for them
  */
+#include <libgen.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "config/config.h"
+#include "lib/base/buf.h"
 
 struct scorer_name {
 	const char *name;
@@ -63,6 +68,40 @@ config_scorer_folders(struct config_folder *out, size_t max, const struct config
 			;
 		if (k == n && n < max)
 			out[n++] = (struct config_folder){s.rest, len};
+	}
+	return n;
+}
+
+static bool
+targets_have(const struct buf *targets, const char *folder)
+{
+	for (size_t at = 0; at < targets->len; at += strlen(targets->data + at) + 1)
+		if (strcmp(targets->data + at, folder) == 0)
+			return true;
+	return false;
+}
+
+size_t
+config_scorer_targets(struct buf *out, const struct config *c)
+{
+	char target[PATH_MAX];
+	size_t n = 0;
+
+	buf_clear(out);
+	for (size_t i = 0; i < c->routes_len && n < CONFIG_SCORER_FOLDERS_MAX; i++) {
+		const char *scorer = c->routes[i].scorer; /* NULL: a faulty config */
+		struct config_scorer s = config_scorer_split(scorer == NULL ? "" : scorer);
+		const char *folder;
+
+		if (s.rest == NULL || config_scorer_kind(scorer, s.name_len) != CONFIG_SCORER_FILE)
+			continue;
+		if (realpath(s.rest, target) == NULL)
+			(void)snprintf(target, sizeof(target), "%s", s.rest);
+		folder = dirname(target);
+		if (targets_have(out, folder))
+			continue;
+		buf_add(out, folder, strlen(folder) + 1);
+		n++;
 	}
 	return n;
 }

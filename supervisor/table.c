@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "lib/base/buf.h"
 #include "lib/base/log.h"
 #include "supervisor/supervisor.h"
 
@@ -84,10 +85,29 @@ table_key_folder(uint64_t files, const char *file)
 	return realpath(file, target) == NULL ? 0 : table_file(files, dirname(target), false);
 }
 
+/* Likewise scorer files, of which some may be missing. A sum, because the order of routes means
+ * nothing. */
 static uint64_t
-table_gateway_files(const struct config_auth *auth)
+table_scorer_folders(const struct config *c)
 {
-	return table_key_folder(table_key_folder(1, auth->keys_file), auth->admin_keys_file);
+	AUTO(buf_fini) struct buf targets = BUF_INIT;
+	size_t n = config_scorer_targets(&targets, c), at = 0;
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		sum += table_file(1, targets.data + at, false);
+		at += strlen(targets.data + at) + 1;
+	}
+	return sum;
+}
+
+static uint64_t
+table_gateway_files(const struct config *c)
+{
+	uint64_t keys =
+		table_key_folder(table_key_folder(1, c->auth.keys_file), c->auth.admin_keys_file);
+
+	return keys == 0 ? 0 : (keys + table_scorer_folders(c)) | 1;
 }
 
 static void
@@ -154,7 +174,7 @@ table_want_role(struct table_wants *wants, const struct config *c, enum role rol
 	const struct table_role *r = table_role(role);
 	uint32_t count = (r->fds & FD_LISTEN) != 0 ? c->gateways : 1;
 	uint64_t hash = (r->fds & FD_LISTEN) != 0 ? config_hash_gateway(c) : 0;
-	uint64_t files = (r->fds & FD_LISTEN) != 0 ? table_gateway_files(&c->auth) : 0;
+	uint64_t files = (r->fds & FD_LISTEN) != 0 ? table_gateway_files(c) : 0;
 	char name[NAME_MAX_LEN];
 
 	if ((r->fds & ROLE_EACH_BACKEND) != 0) {

@@ -254,6 +254,22 @@ def test_a_folder_that_is_new_brings_new_gateways(daemon, scorer, files, tmp_pat
     until("the new file decides", lambda: route(d, "say hello to trees")["model"] == "large")
 
 
+def test_a_link_is_followed_also_when_it_leads_elsewhere(daemon, files, tmp_path):
+    for name in ("scorers", "good", "swapped"):
+        (tmp_path / name).mkdir()
+    for name in ("good", "swapped"):
+        shutil.copy(files[name], tmp_path / name / "pair.linear")
+    link = tmp_path / "scorers/current.linear"
+    link.symlink_to(tmp_path / "good/pair.linear")
+    d = daemon(config(link))
+    assert route(d, "prove the theorem about graphs 5")["model"] == "large"
+    link.unlink()
+    link.symlink_to(tmp_path / "swapped/pair.linear")
+    d.allow("scorer_refused")  # by the gateway that goes
+    d.signal(signal.SIGHUP)
+    until("a new gateway reads it", lambda: route(d, "prove the theorem about graphs 5")["model"] == "small")
+
+
 def test_a_name_that_leads_nowhere_leaves_the_old_file_at_work(daemon, scorer):
     d = daemon(config(scorer))
     d.allow("scorer_refused")

@@ -300,15 +300,16 @@ life_board(struct life *l, struct err *e)
 	return ERR_OK;
 }
 
-/* Add the folders of scorer files; those that come with shunt lie in one of their own. texts holds
- * the paths. */
+/* Add the folders of scorer files, and those in which they really lie where names are links; those
+ * that come with shunt lie in one of their own. texts and targets hold the paths. */
 static size_t
-life_scorer_folders(const struct config *c, const char **paths, struct buf *texts)
+life_scorer_folders(
+	const struct config *c, const char **paths, struct buf *texts, struct buf *targets)
 {
 	struct config_folder folders[CONFIG_SCORER_FOLDERS_MAX];
 	AUTO(buf_fini) struct buf shipped = BUF_INIT;
 	size_t len = config_scorer_folders(folders, ARRAY_LEN(folders), c), n = 0, at = 0;
-	size_t room = 0;
+	size_t real = config_scorer_targets(targets, c), room = 0;
 
 	for (size_t i = 0; i < len; i++)
 		room += folders[i].len + 1;
@@ -325,6 +326,11 @@ life_scorer_folders(const struct config *c, const char **paths, struct buf *text
 	if (shipped.len > 0) {
 		paths[n++] = texts->data + at;
 		buf_add_str(texts, buf_str(&shipped));
+	}
+	at = 0;
+	for (size_t i = 0; i < real; i++) {
+		paths[n++] = targets->data + at;
+		at += strlen(targets->data + at) + 1;
 	}
 	return n;
 }
@@ -356,7 +362,7 @@ life_sandbox_early(struct life *l, struct err *e)
 	const struct config_backend *own = config_backend(l->config, l->w.name);
 	const struct sandbox_spec *spec = &l->role->sandbox;
 	bool names = (spec->allow & SANDBOX_FILES) && (spec->allow & SANDBOX_CONNECT);
-	AUTO(buf_fini) struct buf model = BUF_INIT, scorers = BUF_INIT;
+	AUTO(buf_fini) struct buf model = BUF_INIT, scorers = BUF_INIT, targets = BUF_INIT;
 	char keys[2][PATH_MAX], admin[2][PATH_MAX];
 	const char *paths[READABLE_MAX] = {NULL};
 	bool keeps;
@@ -380,7 +386,7 @@ life_sandbox_early(struct life *l, struct err *e)
 		n += life_key_folders(l->config->auth.admin_keys_file, paths + n, admin);
 	}
 	if (spec->allow & SANDBOX_ACCEPT)
-		n += life_scorer_folders(l->config, paths + n, &scorers);
+		n += life_scorer_folders(l->config, paths + n, &scorers, &targets);
 	if (spec->allow & SANDBOX_MODEL)
 		n += encoders_paths(&model, paths + n, READABLE_MAX - n - 1,
 			config_encoder_of(l->config, l->w.name));
