@@ -42,11 +42,11 @@ identity_counts(const char *name)
 	return false;
 }
 
-/* The entries of folder/below (with a slash at its end, or ""): the files that count, or, for
- * folders, those that hold more of them. false: it can't be read. */
+/* Tell of the files that count in folder/below (with a slash at its end), or in the folder ("")
+ * and, as sentence encoders keep each module in a folder of its own, in those in it. false: it
+ * can't be read. */
 static bool
-identity_entries(
-	const char *folder, const char *below, bool folders, identity_file_fn *fn, void *arg)
+identity_files(const char *folder, const char *below, identity_file_fn *fn, void *arg)
 {
 	AUTO(buf_fini) struct buf path = BUF_INIT;
 	const struct dirent *entry;
@@ -62,40 +62,15 @@ identity_entries(
 			continue;
 		buf_clear(&path);
 		buf_addf(&path, "%s%s", below, entry->d_name);
-		if (folders ? S_ISDIR(st.st_mode) && entry->d_name[0] != '.'
-			    : S_ISREG(st.st_mode) && identity_counts(entry->d_name))
+		if (S_ISREG(st.st_mode) && identity_counts(entry->d_name)) {
 			fn(arg, buf_str(&path), &st);
+		} else if (S_ISDIR(st.st_mode) && below[0] == '\0' && entry->d_name[0] != '.') {
+			buf_add_char(&path, '/');
+			(void)identity_files(folder, buf_str(&path), fn, arg);
+		}
 	}
 	(void)closedir(dir);
 	return true;
-}
-
-/* Whom to tell of the files, while folders are gone through. */
-struct identity_walk {
-	const char *folder;
-	identity_file_fn *fn;
-	void *arg;
-};
-
-static void
-identity_folder(void *arg, const char *name, const struct stat *st)
-{
-	const struct identity_walk *w = arg;
-	AUTO(buf_fini) struct buf below = BUF_INIT;
-
-	(void)st;
-	buf_addf(&below, "%s/", name);
-	(void)identity_entries(w->folder, buf_str(&below), false, w->fn, w->arg);
-}
-
-/* All files that count; sentence encoders keep each module in a folder of its own. */
-static bool
-identity_files(const char *folder, identity_file_fn *fn, void *arg)
-{
-	struct identity_walk w = {folder, fn, arg};
-
-	return identity_entries(folder, "", false, fn, arg) &&
-	       identity_entries(folder, "", true, identity_folder, &w);
 }
 
 /* A sum, because the order of entries means nothing. */
@@ -118,7 +93,7 @@ weights_identity(const char *folder)
 
 	if (stat(folder, &st) == 0 && S_ISREG(st.st_mode))
 		identity_add(&sum, "", &st);
-	else if (!identity_files(folder, identity_add, &sum))
+	else if (!identity_files(folder, "", identity_add, &sum))
 		return 0;
 	return sum | 1;
 }
@@ -153,5 +128,5 @@ weights_links(const char *folder, weights_link_fn *fn, void *arg)
 	struct identity_links l = {.folder = folder, .fn = fn, .arg = arg};
 
 	if (realpath(folder, l.own) != NULL)
-		(void)identity_files(folder, identity_link, &l);
+		(void)identity_files(folder, "", identity_link, &l);
 }
