@@ -73,17 +73,6 @@ check_tell(void *arg, unsigned line, const char *text)
 		fault->text, sizeof(fault->text), "%.*s", (int)sizeof(fault->text) - 1, text);
 }
 
-static MUST enum err_code
-check_look(struct scorer_embedding *out, const struct config_encoder *c, struct err *e)
-{
-	struct encoder_embedding made;
-	enum err_code code = encoder_look(&made, c->folder, e);
-
-	if (code == ERR_OK)
-		*out = (struct scorer_embedding){.len = made.len, .identity = made.identity};
-	return code;
-}
-
 enum cli_exit
 cli_check(const struct cli *cli)
 {
@@ -93,7 +82,7 @@ cli_check(const struct cli *cli)
 	struct config_faults faults = {.len = 0};
 	const struct scorers_check scorers = {.found = file_shipped,
 		.read = file_read,
-		.look = check_look,
+		.look = encoder_look,
 		.tell = check_tell,
 		.arg = &faults};
 	struct err e = {.code = ERR_OK};

@@ -58,11 +58,8 @@ MUST enum err_code encoder_open(struct encoder_source **out, const char *folder,
 void encoder_close(struct encoder_source **s_p);
 size_t encoder_packed_bytes(const struct encoder_source *s);
 /* Length and identity of a model's embeddings, as encoder_info has them, without packing it. */
-struct encoder_embedding {
-	uint32_t len;
-	uint64_t identity;
-};
-MUST enum err_code encoder_look(struct encoder_embedding *out, const char *folder, struct err *e);
+MUST enum err_code encoder_look(size_t *len, uint64_t *identity, const char *folder,
+	struct err *e);
 /* image: encoder_packed_bytes writable zero bytes, 64-byte aligned (2 MiB aligned is best). */
 MUST enum err_code encoder_pack(const struct encoder_source *s, void *image, struct err *e);
 

@@ -175,14 +175,15 @@ encoder_packed_bytes(const struct encoder_source *s)
 }
 
 enum err_code
-encoder_look(struct encoder_embedding *out, const char *folder, struct err *e)
+encoder_look(size_t *len, uint64_t *identity, const char *folder, struct err *e)
 {
 	static const struct encoder_plan any = {.dtype = ENCODER_F32, .isa = ENCODER_ISA_BLAS};
 	AUTO(encoder_close) struct encoder_source *s = NULL;
 
 	if (encoder_open(&s, folder, &any, e) != ERR_OK)
 		return e->code;
-	*out = (struct encoder_embedding){.len = s->header.hidden, .identity = s->header.identity};
+	*len = s->header.hidden;
+	*identity = s->header.identity;
 	return ERR_OK;
 }
 

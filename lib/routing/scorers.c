@@ -268,25 +268,24 @@ scorers_check_fit(const struct scorers_row *row, const struct config *c,
 	const struct scorers_check *how, struct err *e)
 {
 	const struct scorer_embedding *wanted = scorer_embedding(row->scorer);
-	struct scorer_embedding made;
+	uint64_t identity;
 	char user[96];
+	size_t len;
 
 	if (wanted == NULL)
 		return ERR_OK;
-	if (how->look(&made, config_encoder(c, row->encoder), e) != ERR_OK)
+	if (how->look(&len, &identity, config_encoder(c, row->encoder)->folder, e) != ERR_OK)
 		return err_wrap(e, "%s: encoder %s", scorers_user(user, row), row->encoder);
-	if (made.len != wanted->len)
+	if (len != wanted->len)
 		return err_set(e, ERR_CONFIG,
-			"%s: %s: was trained with embeddings of %s, %zu numbers each; those of "
-			"encoder "
-			"%s have %zu",
+			"%s: %s: was trained with embeddings of %s, %zu numbers each; "
+			"those of encoder %s have %zu",
 			scorers_user(user, row), row->path, wanted->name, wanted->len, row->encoder,
-			made.len);
-	if (made.identity != wanted->identity)
+			len);
+	if (identity != wanted->identity)
 		return err_set(e, ERR_CONFIG,
-			"%s: %s: was trained with embeddings of %s; the files of encoder %s are "
-			"not "
-			"that model's",
+			"%s: %s: was trained with embeddings of %s; "
+			"the files of encoder %s are not that model's",
 			scorers_user(user, row), row->path, wanted->name, row->encoder);
 	return ERR_OK;
 }

@@ -69,9 +69,8 @@ int scorers_model(struct scorers_row *row, const struct route_deployment *d);
 struct scorers_check {
 	scorers_shipped_fn *found;
 	scorers_read_fn *read;
-	/* Length and identity of the embeddings of an encoder; out->name stays. */
-	enum err_code (*look)(struct scorer_embedding *out, const struct config_encoder *c,
-		struct err *e);
+	/* Length and identity of the embeddings of the model in a folder: encoder_look. */
+	enum err_code (*look)(size_t *len, uint64_t *identity, const char *folder, struct err *e);
 	void (*tell)(void *arg, unsigned line, const char *text);
 	void *arg;
 };

@@ -16,17 +16,6 @@ check_tell(void *arg, unsigned line, const char *text)
 	(void)printf("%s:%u: %s\n", *path, line, text);
 }
 
-static MUST enum err_code
-check_look(struct scorer_embedding *out, const struct config_encoder *c, struct err *e)
-{
-	struct encoder_embedding made;
-	enum err_code code = encoder_look(&made, c->folder, e);
-
-	if (code == ERR_OK)
-		*out = (struct scorer_embedding){.len = made.len, .identity = made.identity};
-	return code;
-}
-
 int
 check_config(const char *path)
 {
@@ -34,7 +23,7 @@ check_config(const char *path)
 	AUTO(buf_fini) struct buf text = BUF_INIT;
 	const struct scorers_check how = {.found = file_shipped,
 		.read = file_read,
-		.look = check_look,
+		.look = encoder_look,
 		.tell = check_tell,
 		.arg = &path};
 	struct err e;
