@@ -7,7 +7,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
 
 #include "cli/lab.h"
@@ -226,9 +225,9 @@ lab_model(int *out, const struct cli *cli, const struct dataset *d, const char *
 
 	*out = dataset_model(d, name);
 	for (size_t m = 0; *out < 0 && m < d->models_len; m++)
-		same += strcasecmp(without_vendor(d->models[m]), without_vendor(name)) == 0;
+		same += scorer_is_model(d->models[m], name);
 	for (size_t m = 0; same == 1 && m < d->models_len; m++) {
-		if (strcasecmp(without_vendor(d->models[m]), without_vendor(name)) == 0)
+		if (scorer_is_model(d->models[m], name))
 			*out = (int)m;
 	}
 	if (*out >= 0)

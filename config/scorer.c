@@ -49,25 +49,34 @@ config_scorer_kind(const char *name, size_t len)
 	return CONFIG_SCORER_UNKNOWN;
 }
 
+/* The scorer file that a route names; NULL: none. */
+static const char *
+scorer_file_of(const struct config_route *route)
+{
+	const char *scorer = route->scorer == NULL ? "" : route->scorer; /* NULL: a faulty config */
+	struct config_scorer s = config_scorer_split(scorer);
+
+	return config_scorer_kind(scorer, s.name_len) == CONFIG_SCORER_FILE ? s.rest : NULL;
+}
+
 size_t
 config_scorer_folders(struct config_folder *out, size_t max, const struct config *c)
 {
 	size_t n = 0;
 
 	for (size_t i = 0; i < c->routes_len; i++) {
-		const char *scorer = c->routes[i].scorer; /* NULL: a faulty config */
-		struct config_scorer s = config_scorer_split(scorer == NULL ? "" : scorer);
-		const char *slash = s.rest == NULL ? NULL : strrchr(s.rest, '/');
+		const char *file = scorer_file_of(&c->routes[i]);
+		const char *slash = file == NULL ? NULL : strrchr(file, '/');
 		size_t k, len;
 
-		if (slash == NULL || config_scorer_kind(scorer, s.name_len) != CONFIG_SCORER_FILE)
+		if (slash == NULL)
 			continue;
-		len = MAX((size_t)(slash - s.rest), (size_t)1);
-		for (k = 0; k < n && (out[k].len != len || memcmp(out[k].path, s.rest, len) != 0);
+		len = MAX((size_t)(slash - file), (size_t)1);
+		for (k = 0; k < n && (out[k].len != len || memcmp(out[k].path, file, len) != 0);
 			k++)
 			;
 		if (k == n && n < max)
-			out[n++] = (struct config_folder){s.rest, len};
+			out[n++] = (struct config_folder){file, len};
 	}
 	return n;
 }
@@ -89,14 +98,12 @@ config_scorer_targets(struct buf *out, const struct config *c)
 
 	buf_clear(out);
 	for (size_t i = 0; i < c->routes_len && n < CONFIG_SCORER_FOLDERS_MAX; i++) {
-		const char *scorer = c->routes[i].scorer; /* NULL: a faulty config */
-		struct config_scorer s = config_scorer_split(scorer == NULL ? "" : scorer);
-		const char *folder;
+		const char *file = scorer_file_of(&c->routes[i]), *folder;
 
-		if (s.rest == NULL || config_scorer_kind(scorer, s.name_len) != CONFIG_SCORER_FILE)
+		if (file == NULL)
 			continue;
-		if (realpath(s.rest, target) == NULL)
-			(void)snprintf(target, sizeof(target), "%s", s.rest);
+		if (realpath(file, target) == NULL)
+			(void)snprintf(target, sizeof(target), "%s", file);
 		folder = dirname(target);
 		if (targets_have(out, folder))
 			continue;
