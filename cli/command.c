@@ -24,8 +24,7 @@ static enum cli_exit command_help(const struct cli *cli);
 static const struct command commands[] = {
 	{"status", "", "ucjh", 0, 0, cli_status,
 		"workers, backends and models of the running daemon",
-		"States, restarts, heartbeat ages and memory of the workers; what each backend has "
-		"in\n"
+		"States, restarts, heartbeat ages and memory of the workers; what each backend has in\n"
 		"flight, answered and failed; which models can answer.\n"},
 	{"route", "[PROMPT]", "rEucjh", 0, 1, cli_route,
 		"the model that would answer a prompt, and why; calls nothing",
@@ -35,47 +34,37 @@ static const struct command commands[] = {
 		"Prints FILE:LINE: what, for each fault. Needs no daemon.\n"},
 	{"journal", "[FOLDER]", "NRVcjh", 0, 1, cli_journal,
 		"the newest records of requests and attempts",
-		"Reads the journal's files; FOLDER is STATE_DIR/journal of the config unless "
-		"given.\n"
+		"Reads the journal's files; FOLDER is STATE_DIR/journal of the config unless given.\n"
 		"Needs no daemon. --json prints the records as they are, one a line.\n"},
 	{"eval", "[FILE]...", "dtsAwSmKkOxPpebgCDjh", 0, CLI_LIST_MAX, cli_eval,
 		"what a scorer gains over the best single model",
 		"A trained scorer without a file is cross-validated: trained on the other folds\n"
 		"(equal prompts are in one fold). With --train-data it is trained on those files\n"
-		"alone. NAME:FILE reads a scorer file, NAME:default the one that comes with "
-		"shunt.\n"
-		"Scorers: those of routes, and chars, id, oracle to check the figures by. Exit "
-		"code 1\n"
+		"alone. NAME:FILE reads a scorer file, NAME:default the one that comes with shunt.\n"
+		"Scorers: those of routes, and chars, id, oracle to check the figures by. Exit code 1\n"
 		"where it is not surely better than that of --against.\n"},
 	{"train", "[FILE]...", "dsoekOgCDjh", 0, CLI_LIST_MAX, cli_train,
 		"make a scorer's file from routing data",
 		"The same data, seed and threads give the same bytes. Ctrl-C leaves no file.\n"},
 	{"calibrate", "[FILE]...", "dswSnqOCDjh", 0, CLI_LIST_MAX, cli_calibrate,
 		"the threshold for a share of strong calls, or for a quality",
-		"Rows without scores, {\"prompt\": ...}, do for --strong-pct: what the daemon "
-		"logged.\n"
+		"Rows without scores, {\"prompt\": ...}, do for --strong-pct: what the daemon logged.\n"
 		"--quality is a mean score of the data, or N% of the strong model's.\n"},
 	{"fault", "add KIND [NAME=VALUE]... | list | clear [ID] | kinds", "ucjh", 1, 32, cli_fault,
 		"faults on purpose, to see what the daemon makes of them",
-		"`shunt fault kinds` tells what can go wrong and what each kind takes; `clear` "
-		"without "
-		"an\n"
+		"`shunt fault kinds` tells what can go wrong and what each kind takes; `clear` without an\n"
 		"ID ends all. Needs the daemon's Unix socket, or an admin key in $SHUNT_KEY.\n"},
 	{"chaos", "run FILE.yaml | random | invariants", "eWYHUoujh", 1, 2, cli_chaos,
 		"play a scenario of failures and judge what became of the requests",
-		"Starts a daemon of its own with simulated backends, plays load and faults, "
-		"checks\n"
-		"invariants and ends it; exit code 1 where one is broken. With --url another "
-		"daemon\n"
+		"Starts a daemon of its own with simulated backends, plays load and faults, checks\n"
+		"invariants and ends it; exit code 1 where one is broken. With --url another daemon\n"
 		"is met, with the scenario's config, no process faults, and an admin key in\n"
 		"$SHUNT_KEY. `random` plays scenarios made of --seed for --minutes.\n"},
 	{"tokenize", "", "Tlh", 0, 0, cli_tokenize, "token ids of lines of text",
 		"Reads standard input, prints {\"ids\":[...]} for each line. Needs no daemon.\n"},
 	{"encode", "", "MLDlh", 0, 0, cli_encode, "embeddings or class scores of lines of text",
-		"Reads standard input. For each line an embedding, {\"embedding\":[...]}, or what "
-		"a\n"
-		"classifier says: {\"logits\":[...],\"label\":...,\"win_rate\":...}; win_rate is "
-		"the\n"
+		"Reads standard input. For each line an embedding, {\"embedding\":[...]}, or what a\n"
+		"classifier says: {\"logits\":[...],\"label\":...,\"win_rate\":...}; win_rate is the\n"
 		"probability of label 0. With --pool a classifier gives its embedding too. Longer\n"
 		"texts than the model takes are cut. Needs no daemon.\n"},
 	{"bench", "classifier [TOKENS]...", "MDIgijh", 1, 32, cli_bench,
@@ -107,8 +96,8 @@ static const struct option_row {
 	{{"train-data", required_argument, NULL, 't'}, "FILE",
 		"train on these files and on no row of --data; again for more"},
 	{{"encoder", required_argument, NULL, 'C'}, "DIR",
-		"the model whose embeddings the scorer learns from, or learned from; see encode's "
-		"--model"},
+		"the model whose embeddings the scorer learns from, or learned from; "
+		"see encode's --model"},
 	{{"only", required_argument, NULL, 'O'}, "PREFIX",
 		"of --data, only rows whose dataset begins so"},
 	{{"scorer", required_argument, NULL, 's'}, "NAME[:FILE]", "the scorer"},
@@ -142,8 +131,8 @@ static const struct option_row {
 	{{"tokenizer", required_argument, NULL, 'T'}, "DIR",
 		"folder with a tokenizer.json, or that file; or a BERT's GGUF file, NAME.gguf"},
 	{{"model", required_argument, NULL, 'M'}, "DIR",
-		"folder with config.json, model.safetensors and tokenizer.json; or a BERT's GGUF "
-		"file, NAME.gguf"},
+		"folder with config.json, model.safetensors and tokenizer.json; "
+		"or a BERT's GGUF file, NAME.gguf"},
 	{{"pool", required_argument, NULL, 'L'}, "KIND", "mean or cls; as the model's files say"},
 	{{"dtype", required_argument, NULL, 'D'}, "TYPE",
 		"of the weights while computing: f32, bf16 or i8; f32"},

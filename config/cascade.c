@@ -86,9 +86,8 @@ config_cascade_check(struct buf *why, const struct config *c, const struct confi
 			"can't tell which model is the weak one: give them a `quality` or prices");
 	if (why->len == 0 && all_stated && !cascade_tells(c, weak))
 		buf_addf(why,
-			"none of the backends of `%.60s`, the weak model, tells how probable its "
-			"tokens "
-			"are",
+			"none of the backends of `%.60s`, the weak model, tells how probable "
+			"its tokens are",
 			weak->name == NULL ? "" : weak->name);
 	return why->len == 0;
 }

@@ -3,9 +3,10 @@
  * encoder.h - a transformer encoder: a model folder once, forward passes for ever
  *
  * encoder_open reads config.json, the SafeTensors header(s) and tokenizer.json of a folder, or what
- * stands for them in a GGUF file (NAME.gguf: BERT only, without classes), and says how many bytes the packed form needs; encoder_pack writes that form, pointer-free, into memory
- * of the caller's (a weights segment, or malloc): tensors laid out for the kernels of this machine's
- * CPU, and the compiled tokenizer. encoder_attach looks at a packed form where it lies, checks every
+ * stands for them in a GGUF file (NAME.gguf: BERT only, without classes), and says how many bytes the
+ * packed form needs; encoder_pack writes that form, pointer-free, into memory of the caller's (a
+ * weights segment, or malloc): tensors laid out for the kernels of this machine's CPU, and the
+ * compiled tokenizer. encoder_attach looks at a packed form where it lies, checks every
  * offset, and copies nothing. Lower case names of architectures are those of config.json.
  * BERT (arXiv:1810.04805), RoBERTa/XLM-R (1907.11692, 1911.02116: positions start at
  * padding_idx + 1), DistilBERT (1910.01108), sentence encoders (MiniLM, BGE), model2vec.

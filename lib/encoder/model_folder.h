@@ -49,7 +49,8 @@ MUST enum err_code model_folder_get(struct model_file *out, struct model_folder 
 
 /*
  * A number for the names and bytes of all files that were got so far, wherever the folder lies; of a
- * GGUF file for its bytes, whatever its name; never 0. The same model gives it on every machine; a program that reads other files of it gives another.
+ * GGUF file for its bytes, whatever its name; never 0. The same model gives it on every machine; a
+ * program that reads other files of it gives another.
  */
 uint64_t model_folder_identity(const struct model_folder *f);
 

@@ -33,8 +33,8 @@ struct encode {
 };
 
 /* Of as much of each prompt as a scorer in the daemon sees of one (route_text), without its courtesies
- * (text_courtesy). ERR_CANCELLED where progress says so; else as encoder.h has it. Equal rows that follow each other
- * are asked once. */
+ * (text_courtesy). ERR_CANCELLED where progress says so; else as encoder.h has it. Equal rows that
+ * follow each other are asked once. */
 MUST enum err_code encode_dataset(
 	struct encode *out, const struct dataset *d, const struct encode_plan *plan, struct err *e);
 void encode_fini(struct encode *en);

@@ -23,8 +23,8 @@ bool encoders_expected(const struct worker *w, const char *encoder);
 
 /*
  * Fill paths[0..most) with what a classifier of c (NULL: none) may read: the folder, and files
- * elsewhere that links in it lead to, as a hub's cache has them; or the file that is the model. Returns how many; store holds the
- * texts. Reads the folder, no file.
+ * elsewhere that links in it lead to, as a hub's cache has them; or the file that is the model.
+ * Returns how many; store holds the texts. Reads the folder, no file.
  */
 size_t encoders_paths(struct buf *store, const char **paths, size_t most,
 	const struct config_encoder *c);
